@@ -1,0 +1,133 @@
+"""Alert observations (`alerts`), alert states (`alerts.state`) and silences (`silences`).
+
+Field names of observations and silences are Alertmanager's API v2 in snake case; the gateway renders camelCase.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from schemas.base import Event, digest
+
+NO_TENANT = "platform"
+
+
+class Evidence(Event, kw_only=True):
+    """Where a record stands in Kafka: enough to show it, and to explain an alert by it."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int = 0
+    excerpt: str = ""
+
+
+class Alert(Event, kw_only=True):
+    """One observation of an alert, from Prometheus, Alertmanager or our own rules. Key: `tenant/fingerprint`.
+
+    `ends_at_ms` 0 = still firing until said otherwise; in the future = firing until then unless refreshed
+    (Prometheus); in the past or equal to `observed_at_ms` = resolved.
+    """
+
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
+    starts_at_ms: int
+    ends_at_ms: int = 0
+    observed_at_ms: int
+    generator_url: str = ""
+    tenant: str = NO_TENANT
+    cluster: str = ""
+    fingerprint: str
+    source: str = ""
+    """What observed it: `prometheus`, `alertmanager/<hook id>`, `rule/<name>`."""
+    for_ms: int = 0
+    """How long it must have been observed before it fires (our rules; Prometheus waits by itself)."""
+    evidence: list[Evidence] = []
+
+
+class Status(StrEnum):
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    NO_DATA = "no_data"
+    ERROR = "error"
+
+
+class Acknowledged(Event, kw_only=True):
+    by: str
+    at_ms: int
+    until_ms: int = 0
+
+
+class Suppressed(Event, kw_only=True):
+    silences: list[str] = []
+    inhibited_by: list[str] = []
+    muted_by: list[str] = []
+
+
+class AlertState(Event, kw_only=True):
+    """The state of one alert. Key: `tenant/fingerprint`; `seq` grows by one with every change of the key."""
+
+    tenant: str
+    fingerprint: str
+    episode: str
+    state: Status
+    labels: dict[str, str]
+    annotations: dict[str, str] = {}
+    starts_at_ms: int
+    ends_at_ms: int = 0
+    updated_at_ms: int
+    seq: int
+    generator_url: str = ""
+    cluster: str = ""
+    source: str = ""
+    acknowledged: Acknowledged | None = None
+    suppressed: Suppressed = Suppressed()
+    evidence: list[Evidence] = []
+
+
+class Matcher(Event, kw_only=True):
+    """Alertmanager's matcher: `name` of the label, `value`, whether it is a regex (RE2, anchored) and whether equal."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+    value: Annotated[str, msgspec.Meta(max_length=4096)]
+    is_regex: bool = False
+    is_equal: bool = True
+
+
+class Silence(Event, kw_only=True):
+    """Alertmanager's silence. Key: `id`. Expired by `ends_at_ms` alone; kept for a while for history."""
+
+    id: str
+    matchers: list[Matcher]
+    starts_at_ms: int
+    ends_at_ms: int
+    created_by: str
+    comment: str = ""
+    updated_at_ms: int
+    tenant: str = ""
+    """Empty: over all tenants (platform)."""
+
+
+def fingerprint(labels: dict[str, str]) -> str:
+    """Prometheus's fingerprint of a label set: FNV-1a 64 over sorted name 0xff value 0xff, as 16 hex digits.
+
+    Source: prometheus/common model/fingerprinting.go and model/signature.go.
+    """
+    value = 14695981039346656037
+    for name in sorted(labels):
+        for byte in name.encode() + b"\xff" + labels[name].encode() + b"\xff":
+            value = ((value ^ byte) * 1099511628211) & 0xFFFFFFFFFFFFFFFF
+    return f"{value:016x}"
+
+
+def alert_key(tenant: str, print_: str) -> str:
+    return f"{tenant}/{print_}"
+
+
+def episode_id(tenant: str, print_: str, starts_at_ms: int) -> str:
+    """One id for one firing period of one alert: hash(tenant, fingerprint, startsAt)."""
+    return digest(tenant, print_, str(starts_at_ms))

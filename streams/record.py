@@ -1,0 +1,34 @@
+"""Records going out to Kafka and coming in, apart from any client library."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Headers = list[tuple[str, bytes]]
+
+
+class Outgoing(NamedTuple):
+    """A record to produce. `timestamp_ms` 0: the producer's clock; `partition` -1: by key (or spread without one)."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: Headers | None = None
+    timestamp_ms: int = 0
+    partition: int = -1
+
+
+class Record(NamedTuple):
+    """A record as consumed. `value` None is a tombstone; `timestamp_ms` is Kafka's (our sources set the record's time)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.topic}-{self.partition}@{self.offset}"

@@ -1,0 +1,272 @@
+"""All settings, typed, in one place: environment variables `EVENTSPHERE_A__B`, or one TOML file (`--config`).
+
+Any secret can also be read from a file: `EVENTSPHERE_KAFKA__PASSWORD_FILE=/run/secrets/pw`. Environment wins over the
+file. An unknown or wrong setting stops the start and is named, except the service variables Kubernetes injects.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+PREFIX = "EVENTSPHERE_"
+_INJECTED = re.compile(r"EVENTSPHERE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
+"""What Kubernetes sets for Services named eventsphere-*: not ours."""
+_OUTSIDE = frozenset({"EVENTSPHERE_TEST_REQUIRE"})
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(Section):
+    bootstrap_servers: str = ""
+    """Empty: the embedded broker is started."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    key_password: SecretStr = SecretStr("")
+    replication_factor: int = Field(3, ge=1)
+    min_insync_replicas: int = Field(2, ge=1)
+    partitions: int = Field(0, ge=0)
+    """Overrides the catalogue's partition counts of topics that have more than one (0: as the catalogue says)."""
+
+
+class Index(Section):
+    url: str = ""
+    """Empty: tantivy in the data directory."""
+    api_key: SecretStr = SecretStr("")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    prefix: str = "eventsphere"
+    commit_interval_s: float = Field(1.0, gt=0)
+    """Embedded index: how often written documents become searchable."""
+
+
+class Database(Section):
+    url: SecretStr = SecretStr("")
+    """An SQLAlchemy URL; empty: SQLite in the data directory."""
+
+
+class Smtp(Section):
+    url: SecretStr = SecretStr("")
+    """smtp|smtp+starttls|smtps://user:pw@host:port?from=address; empty: the local mailbox."""
+
+
+class Prometheus(Section):
+    url: str = ""
+
+
+class Cluster(Section):
+    name: str = ""
+    """Default: the uid of the kube-system namespace, or `local` without a cluster."""
+
+
+class Rules(Section):
+    dir: str = ""
+    """Folder with rule files (*.yaml); the rules shipped with Eventsphere always apply."""
+
+
+class Alerting(Section):
+    config: str = ""
+    """An alertmanager.yml: route tree and receivers. Empty: everything goes to the local mailbox."""
+
+
+class Notify(Section):
+    mode: Literal["live", "shadow"] = "live"
+    allow_private_addresses: bool = True
+    """Whether webhooks may reach loopback and private addresses (turn off where tenants choose the URLs)."""
+
+
+class Forward(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(24224, ge=0, le=65535)
+    shared_key: SecretStr = SecretStr("")
+    certificate_file: str = ""
+    key_file: str = ""
+    client_ca_file: str = ""
+    max_chunk_bytes: int = 64 << 20
+    """Limit of one chunk after decompression."""
+    max_connections: int = 1024
+
+
+class Gateway(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    public_url: str = ""
+    """How links in mails reach the gateway; default its own address."""
+    max_body_bytes: int = 32 << 20
+    metrics_open: bool = True
+    token_hours: int = Field(12, ge=1)
+
+
+class Jenkins(Section):
+    url: str = ""
+    username: str = ""
+    token: SecretStr = SecretStr("")
+
+
+class Trigger(Section):
+    """A push to `branch` of `repository` touching `paths` (globs) starts Jenkins job `job`."""
+
+    name: str
+    repository: str
+    branch: str = "main"
+    paths: list[str] = []
+    job: str
+    parameters: dict[str, str] = {}
+
+
+class Hook(Section):
+    """An inbound webhook `/hooks/{kind}/{id}` and the secret its sender proves."""
+
+    kind: Literal["gitlab", "github", "alertmanager"]
+    id: str
+    secret: SecretStr
+    tenant: str = "platform"
+
+
+class Worker(Section):
+    name: str = "w1"
+    metrics_port: int = Field(0, ge=0, le=65535)
+    max_batch_records: int = Field(20_000, ge=1)
+    max_in_flight_bytes: int = Field(64 << 20, ge=1 << 20)
+    watchdog_s: float = Field(60.0, gt=0)
+    dead_letter_limit: int = Field(1000, ge=1)
+    """Dead letters of unknown cause a worker writes within a minute before it stops itself."""
+    window_lateness_s: float = Field(0.0, ge=0)
+
+
+class Settings(Section):
+    data_dir: str = ""
+    kafka: Kafka = Kafka()
+    index: Index = Index()
+    database: Database = Database()
+    smtp: Smtp = Smtp()
+    prometheus: Prometheus = Prometheus()
+    cluster: Cluster = Cluster()
+    kubeconfigs: list[str] = []
+    """Paths (environment: comma separated). `in-cluster` uses the pod's service account."""
+    rules: Rules = Rules()
+    alerting: Alerting = Alerting()
+    notify: Notify = Notify()
+    forward: Forward = Forward()
+    gateway: Gateway = Gateway()
+    jenkins: Jenkins = Jenkins()
+    triggers: list[Trigger] = []
+    hooks: list[Hook] = []
+    worker: Worker = Worker()
+    secret_key: SecretStr = SecretStr("")
+    """Signs sessions and resume points; default: generated into the data directory."""
+    self_logging: bool = True
+
+
+class WrongSettings(Exception):
+    """What is wrong, one line a setting, each naming it as the user wrote it and what is expected."""
+
+
+def load(config: str | None = None, environ: dict[str, str] | None = None) -> Settings:
+    """Read the TOML file `config` and the environment. Raises WrongSettings naming every unknown or wrong one."""
+    environ = dict(os.environ) if environ is None else environ
+    tree: dict[str, Any] = _read_toml(config) if config else {}
+    for name, value in sorted(environ.items()):
+        if name.startswith(PREFIX) and name not in _OUTSIDE:
+            _place(tree, name, value)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise WrongSettings("\n".join(_lines(error))) from None
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise WrongSettings(f"{path}: cannot be read as TOML: {error}") from None
+
+
+def _place(tree: dict[str, Any], name: str, value: str) -> None:
+    path = name[len(PREFIX) :].lower().split("__")
+    model: Any = Settings
+    node = tree
+    for i, part in enumerate(path):
+        fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+        last = i == len(path) - 1
+        if last and part not in fields and part.endswith("_file") and part[:-5] in fields:
+            part, value = part[:-5], _read_secret(name, value)
+        if part not in fields:
+            if _INJECTED.fullmatch(name):
+                return
+            raise WrongSettings(f"{name}: no such setting; here one of: {', '.join(sorted(fields)) or 'none'}")
+        model = fields[part].annotation
+        if last:
+            node[part] = _parsed(name, model, value)
+        else:
+            node = node.setdefault(part, {})
+
+
+def _parsed(name: str, model: Any, value: str) -> Any:
+    """Lists of text come comma separated; lists of tables (hooks, triggers) and tables as JSON."""
+    if model == list[str]:
+        return [item for item in (part.strip() for part in value.split(",")) if item]
+    if getattr(model, "__origin__", None) is list or (isinstance(model, type) and issubclass(model, BaseModel)):
+        import msgspec
+
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            if _INJECTED.fullmatch(name):
+                return {}
+            raise WrongSettings(f"{name}: expected JSON: {error}") from None
+    return value
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongSettings(f"{name}: cannot read {path!r}: {error}") from None
+
+
+def _lines(error: ValidationError) -> list[str]:
+    out = []
+    for item in error.errors(include_input=False, include_url=False):
+        path = [str(part) for part in item["loc"]]
+        out.append(f"{PREFIX}{'__'.join(path).upper()} ({'.'.join(path)}): {item['msg']}")
+    return out
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Settings as one environment variable a section: how `eventsphere up` hands them to its children."""
+    import msgspec
+
+    dumped = _reveal(settings.model_dump())
+    out = {}
+    for key, value in dumped.items():
+        if isinstance(value, (dict, list)) and not (key == "kubeconfigs"):
+            out[f"{PREFIX}{key.upper()}"] = msgspec.json.encode(value).decode()
+        elif key == "kubeconfigs":
+            out[f"{PREFIX}{key.upper()}"] = ",".join(value)
+        else:
+            out[f"{PREFIX}{key.upper()}"] = str(value)
+    return out
+
+
+def _reveal(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return {k: _reveal(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_reveal(v) for v in value]
+    return value
