@@ -1,0 +1,98 @@
+"""Everything a request may need, made once a process: bus, search index, views, accounts, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.context import KAFKA_HEADER, request_id
+from schemas.alerts import AlertState, Silence
+from schemas.catalogue import catalogue
+from streams.producer import Producer
+from streams.record import Outgoing
+from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streams.sinks.index.port import Index
+    from streams.views import View
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class RequestProducer(Producer):
+    """The producer, writing the id of the request being served into the records' headers."""
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        if identity := request_id.get():
+            records = [_marked(record, identity.encode()) for record in records]
+        await super().send(records)
+
+
+def _marked(record: Outgoing, identity: bytes) -> Outgoing:
+    topic = catalogue().get(record.topic)
+    if topic is not None and not topic.headers:
+        return record
+    return record._replace(headers=[*(record.headers or []), (KAFKA_HEADER, identity)])
+
+
+@dataclass(slots=True)
+class ViewSet:
+    """Complete copies of compacted topics in this process."""
+
+    alerts: View[AlertState]
+    silences: View[Silence]
+
+    @property
+    def all(self) -> tuple[View[Any], ...]:
+        return (self.alerts, self.silences)
+
+
+@dataclass(slots=True)
+class Services:
+    settings: Settings
+    producer: Producer
+    index: Index
+    views: ViewSet
+    clock: Callable[[], int] = now_ms
+    new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> AsyncIterator[Services]:
+    """Start everything; nothing here waits for Kafka, so the gateway answers (503, not ready) while the bus is away."""
+    from streams.sinks.index.port import open_index
+    from streams.views import View
+
+    async with AsyncExitStack() as stack:
+        producer = RequestProducer(settings.kafka, "eventsphere-gateway")
+        await producer.start()
+        stack.push_async_callback(producer.close)
+        index = open_index(settings, writer=False)
+        stack.push_async_callback(index.close)
+        views = ViewSet(
+            alerts=View(settings.kafka, "alerts.state", msgspec.json.Decoder(AlertState).decode),
+            silences=View(settings.kafka, "silences", msgspec.json.Decoder(Silence).decode),
+        )
+        starting = [asyncio.create_task(view.start(), name="view") for view in views.all]
+        stack.push_async_callback(_settle, starting)
+        for view in views.all:
+            stack.push_async_callback(view.close)
+        yield Services(settings, producer, index, views, clock)
+
+
+async def _settle(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
