@@ -1,0 +1,19 @@
+"""Every metric of Eventsphere, in one place: name, unit, labels (all bounded; no tenant, pod or user names)."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECEIVED = Counter("eventsphere_received_records", "Records a source acknowledged to its sender", ["source"])
+REFUSED = Counter("eventsphere_refused", "What a source refused to take, by reason", ["source", "reason"])
+CONSUMED = Counter("eventsphere_consumed_records", "Records read from Kafka", ["agent", "topic"])
+FINISHED = Counter("eventsphere_finished_records", "Records whose effects are durable", ["agent", "topic"])
+DEAD_LETTERS = Counter("eventsphere_dead_letters", "Records written to a dead-letter topic", ["agent", "topic", "reason"])
+RETRIES = Counter("eventsphere_retries", "Attempts after a failure", ["agent", "reason"])
+IN_FLIGHT = Gauge("eventsphere_in_flight_bytes", "Bytes of batches read and not finished", ["agent"])
+LAG = Gauge("eventsphere_lag_records", "Records in the partitions assigned here and not finished", ["agent", "topic"])
+REDELIVERED = Counter("eventsphere_redelivered_batches", "Batches put on the channel again", ["agent"])
+HANDLE_SECONDS = Histogram("eventsphere_handle_seconds", "Time of one handled batch", ["agent"])
+NOTIFIED = Counter("eventsphere_notification_attempts", "Attempts at delivering a notification", ["channel", "result"])
+GAPS = Counter("eventsphere_gaps", "Records published to the gaps topic", ["source"])
+OWN_ERRORS = Counter("eventsphere_own_log_errors", "Errors about our own log records: counted, never logged", ["reason"])

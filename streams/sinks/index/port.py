@@ -1,0 +1,100 @@
+"""The search index port: what agents write and the gateway reads. Adapters: `tantivy` (embedded) and `elasticsearch`.
+
+A document is a Kafka record: its JSON value as it came, plus where it stands. Its id is a function of the record alone
+(see `document_id`), so writing a batch again changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from streams.batch import Batch
+from streams.settings import Settings
+
+
+class Kind(StrEnum):
+    """Families of documents; each has an index (or several dated ones) of its own."""
+
+    LOGS = "logs"
+    EVENTS = "events"
+    OBJECTS = "objects"
+    GAPS = "gaps"
+    AUDIT = "audit"
+    NOTIFICATIONS = "notifications"
+    OUTCOMES = "outcomes"
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What to find. Filters are exact; several values of one field are alternatives; `text` holds keywords that must
+    all occur (case-insensitive, `"quoted phrases"`) in the log line or message. Times are ms, `end_ms` exclusive."""
+
+    kind: Kind
+    text: str = ""
+    cluster: tuple[str, ...] = ()
+    namespace: tuple[str, ...] = ()
+    workload: tuple[str, ...] = ()
+    pod: tuple[str, ...] = ()
+    container: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Other exact words of a document: an event's reason, an object's kind, a notification's id or receiver."""
+    tenants: tuple[str, ...] = ()
+    """Empty: all."""
+    start_ms: int = 0
+    end_ms: int = 0
+    limit: int = 100
+    cursor: str = ""
+    oldest_first: bool = False
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    time_ms: int
+    topic: str
+    partition: int
+    offset: int
+    record: dict[str, Any]
+    """The record as it was produced."""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[Hit]
+    total: int
+    next: str = ""
+    """Cursor of the next page, empty on the last."""
+
+
+class Index(Protocol):
+    """Raises Retryable when the index is away, Invalid (with `indexes`, positions in the batch) for what it can never
+    take; a query it cannot understand is Invalid("query")."""
+
+    async def open(self) -> None:
+        """Connect, make templates or folders. May be called again after a failure."""
+
+    async def close(self) -> None: ...
+
+    async def write(self, kind: Kind, batch: Batch) -> None:
+        """Return when every record of the batch is durable in the index (tantivy: committed)."""
+
+    async def search(self, query: Query) -> Page: ...
+
+    async def get(self, kind: Kind, id: str) -> Hit | None: ...  # noqa: A002
+
+    async def counts(self, kind: Kind, by: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+        """Documents per value tuple of `by` (of cluster, namespace); `()` -> {(): total}."""
+
+    async def ping(self) -> None:
+        """Raises Retryable when it could not be used now."""
+
+
+def open_index(settings: Settings, *, writer: bool) -> Index:
+    """The adapter the settings ask for. One process only may open the embedded one with `writer`."""
+    if settings.index.url:
+        from streams.sinks.index.elasticsearch import ElasticsearchIndex
+
+        return ElasticsearchIndex(settings.index)
+    from streams.sinks.index.embedded import EmbeddedIndex
+
+    return EmbeddedIndex(settings, writer=writer)
