@@ -1,41 +1,76 @@
-"""Fixtures of real parts, started once a run and only when a test asks for them."""
+"""Fixtures of real parts, started once a run and only when a collected test asks for them (tests/parts/session.py)."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.local.broker import Broker
+from streams import topics
 from streams.settings import Kafka
+from tests.parts import broker as broker_part
+from tests.parts import elasticsearch as elasticsearch_part
+from tests.parts.kube.cluster import Kube
+from tests.parts.kube.cluster import kube as kube_part
+from tests.parts.process import free_ports as _free_ports
+from tests.parts.session import Pool
+
+POOL = Pool(
+    {
+        "broker": broker_part.broker,
+        "elasticsearch": elasticsearch_part.elasticsearch,
+        "kube": kube_part,
+    }
+)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start, side by side, the shared parts that the selected tests will ask for."""
+    if not session.config.option.collectonly:
+        POOL.begin({name for item in session.items for name in getattr(item, "fixturenames", ())} & POOL.names)
+
+
+def pytest_sessionfinish() -> None:
+    POOL.close()
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    return _free_ports(count)
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def broker() -> Broker:
     """A real broker for the whole run; tests use topics of unique names."""
-    port, controller = free_ports(2)
-    part = Broker(tmp_path_factory.mktemp("broker"), port, controller)
-    part.start()
-    part.wait_ready()
-    yield part
-    part.stop()
+    part: Broker = POOL.get("broker")
+    return part
 
 
 @pytest.fixture(scope="session")
 def kafka(broker: Broker) -> Kafka:
     return broker.kafka
+
+
+@pytest.fixture(scope="session")
+def elasticsearch() -> str:
+    """The URL of a real Elasticsearch; tests use a prefix of their own."""
+    return str(POOL.get("elasticsearch"))
+
+
+@pytest.fixture(scope="session")
+def kube() -> Kube:
+    """A real kube-apiserver over etcd; tests use namespaces of their own."""
+    part: Kube = POOL.get("kube")
+    return part
+
+
+@pytest.fixture(scope="module")
+def platform_kafka() -> Iterator[Kafka]:
+    """A broker of the module's own with every topic of the catalogue."""
+    with broker_part.broker() as part:
+        topics.apply(part.kafka)
+        yield part.kafka
 
 
 @pytest.fixture
@@ -44,6 +79,8 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
     port, controller = free_ports(2)
     part = Broker(tmp_path / "broker", port, controller)
     part.start()
-    part.wait_ready()
-    yield part
-    part.stop()
+    try:
+        part.wait_ready(120)
+        yield part
+    finally:
+        part.stop()
