@@ -70,6 +70,7 @@ STATEFUL = {
     "evaluate-windows": "rules.matches",
     "keep-alert-state": "alerts",
     "group-notifications": "alerts.routes",
+    "deliver-notifications": "notifications",
     "trigger-pipelines": "cicd.events",
 }
 """Stateful agents and the topic their state is partitioned like."""

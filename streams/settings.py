@@ -63,6 +63,15 @@ class Smtp(Section):
     """smtp|smtp+starttls|smtps://user:pw@host:port?from=address; empty: the local mailbox."""
 
 
+class Mailbox(Section):
+    """The local mailbox: an SMTP server in the gateway, on loopback, started when `smtp.url` is empty."""
+
+    port: int = Field(1025, ge=1, le=65535)
+    max_messages: int = Field(5000, ge=1)
+    max_bytes: int = Field(256 << 20, ge=1 << 20)
+    """Oldest messages beyond either limit are forgotten."""
+
+
 class Prometheus(Section):
     url: str = ""
 
@@ -153,6 +162,7 @@ class Settings(Section):
     index: Index = Index()
     database: Database = Database()
     smtp: Smtp = Smtp()
+    mailbox: Mailbox = Mailbox()
     prometheus: Prometheus = Prometheus()
     cluster: Cluster = Cluster()
     kubeconfigs: list[str] = []
