@@ -117,6 +117,8 @@ class Gateway(Section):
     max_body_bytes: int = 32 << 20
     metrics_open: bool = True
     token_hours: int = Field(12, ge=1)
+    ready_urls: list[str] = []
+    """Readiness of other processes that counts as the gateway's own (`eventsphere up` names worker and sources)."""
 
 
 class Jenkins(Section):

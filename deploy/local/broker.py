@@ -110,6 +110,10 @@ class Broker:
         return self._process.pid if self._process else 0
 
     @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log_file(self) -> Path:
         return self.dir / "broker.log"
 

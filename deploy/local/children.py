@@ -1,0 +1,156 @@
+"""Child processes of an instance: started, watched, started again when they end, and all stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from deploy.local.broker import Broker, die_with_parent
+
+BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Wait before the n-th start within `STABLE_S`."""
+STABLE_S = 60.0
+LOG_BYTES = 20 << 20
+
+
+class Child(Protocol):
+    """`signal` and `kill` do nothing when it is not running."""
+
+    name: str
+    log_file: Path
+
+    @property
+    def pid(self) -> int: ...
+
+    def start(self) -> None: ...
+    def alive(self) -> bool: ...
+    def signal(self, number: int) -> None: ...
+
+
+class Command:
+    """A process of ours, its output appended to `log_file`."""
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str], log_file: Path) -> None:
+        self.name = name
+        self.log_file = log_file
+        self._command = list(command)
+        self._env = dict(env)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                preexec_fn=die_with_parent,
+            )
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class BrokerChild:
+    """The embedded broker as a child."""
+
+    name = "broker"
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.log_file = broker.log_file
+
+    @property
+    def pid(self) -> int:
+        return self._broker.pid
+
+    def start(self) -> None:
+        self._broker.start()
+
+    def alive(self) -> bool:
+        return self._broker.alive
+
+    def signal(self, number: int) -> None:
+        if self.alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class Supervisor:
+    """Keeps children alive. `poll` is called often and does one round; `started` hears each start after the first."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        started: Callable[[Child], None] = lambda _child: None,
+    ) -> None:
+        self._clock = clock
+        self._started = started
+        self.children: list[Child] = []
+        self._starts: dict[str, list[float]] = {}
+        self._due: dict[str, float] = {}
+        self.restarts = 0
+
+    def add(self, child: Child) -> None:
+        """Start a child and keep it alive from now on."""
+        child.start()
+        self._starts[child.name] = [self._clock()]
+        self.children.append(child)
+
+    def poll(self) -> None:
+        now = self._clock()
+        for child in self.children:
+            if child.alive():
+                cut_log(child.log_file)
+            elif child.name not in self._due:
+                recent = [at for at in self._starts[child.name] if now - at < STABLE_S]
+                self._starts[child.name] = recent
+                self._due[child.name] = now + BACKOFF_S[min(len(recent), len(BACKOFF_S) - 1)]
+            if self._due.get(child.name, now + 1) <= now:
+                del self._due[child.name]
+                child.start()
+                self._starts[child.name].append(now)
+                self.restarts += 1
+                self._started(child)
+
+    def stop(self, order: Sequence[Sequence[str]], grace_s: float) -> None:
+        """SIGTERM to each group of names in turn, the next when the one before has ended; at `grace_s` what is left is
+        killed."""
+        deadline = self._clock() + grace_s
+        groups = [[child for child in self.children if child.name in names] for names in order]
+        for number, group in enumerate(groups):
+            for child in group:
+                child.signal(signal.SIGTERM)
+            share = deadline - (len(groups) - 1 - number) * grace_s / (2 * len(groups))
+            while any(child.alive() for child in group) and self._clock() < share:
+                time.sleep(0.02)
+            for child in group:
+                child.signal(signal.SIGKILL)
+        for child in self.children:
+            while child.alive():
+                time.sleep(0.01)
+
+
+def cut_log(file: Path, limit: int = LOG_BYTES) -> None:
+    """Keep a log within `limit` bytes: the older half moves to `<name>.1`. The writer appends, so truncation is safe."""
+    with suppress(OSError):
+        if file.stat().st_size > limit:
+            file.with_name(file.name + ".1").write_bytes(file.read_bytes())
+            os.truncate(file, 0)
