@@ -15,7 +15,7 @@ from schemas.base import Event, digest
 NO_TENANT = "platform"
 
 
-class Evidence(Event, kw_only=True):
+class Evidence(Event, frozen=True, kw_only=True):
     """Where a record stands in Kafka: enough to show it, and to explain an alert by it."""
 
     topic: str
@@ -25,7 +25,7 @@ class Evidence(Event, kw_only=True):
     excerpt: str = ""
 
 
-class Alert(Event, kw_only=True):
+class Alert(Event, frozen=True, kw_only=True):
     """One observation of an alert, from Prometheus, Alertmanager or our own rules. Key: `tenant/fingerprint`.
 
     `ends_at_ms` 0 = still firing until said otherwise; in the future = firing until then unless refreshed
@@ -56,19 +56,19 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-class Acknowledged(Event, kw_only=True):
+class Acknowledged(Event, frozen=True, kw_only=True):
     by: str
     at_ms: int
     until_ms: int = 0
 
 
-class Suppressed(Event, kw_only=True):
+class Suppressed(Event, frozen=True, kw_only=True):
     silences: list[str] = []
     inhibited_by: list[str] = []
     muted_by: list[str] = []
 
 
-class AlertState(Event, kw_only=True):
+class AlertState(Event, frozen=True, kw_only=True):
     """The state of one alert. Key: `tenant/fingerprint`; `seq` grows by one with every change of the key."""
 
     tenant: str
@@ -89,7 +89,7 @@ class AlertState(Event, kw_only=True):
     evidence: list[Evidence] = []
 
 
-class Matcher(Event, kw_only=True):
+class Matcher(Event, frozen=True, kw_only=True):
     """Alertmanager's matcher: `name` of the label, `value`, whether it is a regex (RE2, anchored) and whether equal."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
@@ -98,7 +98,7 @@ class Matcher(Event, kw_only=True):
     is_equal: bool = True
 
 
-class Silence(Event, kw_only=True):
+class Silence(Event, frozen=True, kw_only=True):
     """Alertmanager's silence. Key: `id`. Expired by `ends_at_ms` alone; kept for a while for history."""
 
     id: str

@@ -8,7 +8,7 @@ from schemas.alerts import AlertState
 from schemas.base import Event, digest
 
 
-class Timing(Event, kw_only=True):
+class Timing(Event, frozen=True, kw_only=True):
     """How a route groups, in milliseconds (Alertmanager's group_wait, group_interval, repeat_interval)."""
 
     group_wait_ms: int = 30_000
@@ -16,7 +16,7 @@ class Timing(Event, kw_only=True):
     repeat_interval_ms: int = 14_400_000
 
 
-class Routed(Event, kw_only=True):
+class Routed(Event, frozen=True, kw_only=True):
     """Internal, topic `alerts.routes`: one alert state on its way to one group. Key: tenant/receiver/group key."""
 
     tenant: str
@@ -36,7 +36,7 @@ class Decision(StrEnum):
     SHADOW = "shadow"
 
 
-class Context(Event, kw_only=True):
+class Context(Event, frozen=True, kw_only=True):
     """What stood around the alerts when the decision fell: last log lines, events, the rollout before it."""
 
     logs: list[dict[str, str]] = []
@@ -44,7 +44,7 @@ class Context(Event, kw_only=True):
     rollouts: list[dict[str, str]] = []
 
 
-class Notification(Event, kw_only=True):
+class Notification(Event, frozen=True, kw_only=True):
     """A notification to deliver, or a decision not to (with the reason). Key: tenant/receiver/group key.
 
     `id` = hash(tenant, receiver, group key, flush number): the same decision always has the same id.
@@ -76,7 +76,7 @@ class Result(StrEnum):
     DUPLICATE = "duplicate"
 
 
-class Outcome(Event, kw_only=True):
+class Outcome(Event, frozen=True, kw_only=True):
     """One attempt at delivering a notification. Key: the notification's id."""
 
     notification: str

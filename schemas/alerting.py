@@ -1,0 +1,149 @@
+"""Alertmanager's configuration as we hold it: route tree, receivers and their channels, inhibit rules.
+
+`streams/alerting.py` reads it from an alertmanager.yml. Everything a route inherits is already filled in here, secrets
+from files are already read, and every name has been checked. Secret fields never show in `repr`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schemas.alerts import AlertState, Matcher, Status
+from schemas.base import Event
+from schemas.notifications import Notification, Timing
+
+MAILBOX = "mailbox"
+"""Receiver of the default configuration: the local mailbox."""
+ALL_LABELS = "..."
+"""`group_by: ['...']`: every distinct label set is a group of its own."""
+
+
+class Channel(Event, frozen=True, kw_only=True):
+    """One way a receiver is reached. `send_resolved`: whether it also hears that alerts resolved."""
+
+    send_resolved: bool = True
+
+    def __rich_repr__(self) -> Any:
+        """What `repr` and tracebacks show: everything but secrets (an URL may hold a token)."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            yield name, "<secret>" if value and name in {"url", "authorization"} else value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+
+class EmailConfig(Channel, frozen=True, kw_only=True):
+    """Mail through `settings.smtp`. `to`: comma separated addresses, as Alertmanager writes it."""
+
+    to: str
+    send_resolved: bool = False
+    headers: dict[str, str] = {}
+
+    @property
+    def addresses(self) -> list[str]:
+        return [part for part in (piece.strip() for piece in self.to.split(",")) if part]
+
+
+class WebhookConfig(Channel, frozen=True, kw_only=True):
+    """Alertmanager's webhook v4. `authorization`: the whole header value (`Bearer ...`, `Basic ...`), or empty.
+
+    `max_alerts` 0: all of them; else the rest is counted in `truncatedAlerts`.
+    """
+
+    url: str
+    authorization: str = ""
+    max_alerts: int = 0
+
+
+class AppriseConfig(Channel, frozen=True, kw_only=True):
+    """Any of Apprise's services, by its URL. Ours: Alertmanager has no such receiver."""
+
+    url: str
+
+
+class AlertmanagerConfig(Channel, frozen=True, kw_only=True):
+    """An existing Alertmanager our alerts are handed to, re-sent until resolved. `url`: its base URL. Ours."""
+
+    url: str
+    authorization: str = ""
+
+
+class Receiver(Event, frozen=True, kw_only=True):
+    """A named set of channels. One without any is allowed: what it gets is decided, recorded and not sent."""
+
+    name: str
+    email: list[EmailConfig] = []
+    webhook: list[WebhookConfig] = []
+    apprise: list[AppriseConfig] = []
+    alertmanager: list[AlertmanagerConfig] = []
+
+    @property
+    def channels(self) -> list[Channel]:
+        return [*self.email, *self.webhook, *self.apprise, *self.alertmanager]
+
+    @property
+    def send_resolved(self) -> bool:
+        """Whether anything of it hears of resolved alerts."""
+        return any(channel.send_resolved for channel in self.channels)
+
+
+class Route(Event, frozen=True, kw_only=True):
+    """A node of the route tree, inherited settings filled in. Its own matchers only; the root has none.
+
+    `key` is Alertmanager's route key: the matchers from the root down, as `{}/{severity="page"}`.
+    """
+
+    receiver: str
+    key: str = "{}"
+    matchers: list[Matcher] = []
+    group_by: list[str] = []
+    """Names of labels, sorted; `["..."]` for all."""
+    timing: Timing = Timing()
+    continue_: bool = msgspec.field(default=False, name="continue")
+    routes: list[Route] = []
+
+
+class InhibitRule(Event, frozen=True, kw_only=True):
+    """While an alert matching `source` fires, those matching `target` with the same `equal` labels are not notified."""
+
+    source: list[Matcher]
+    target: list[Matcher]
+    equal: list[str] = []
+
+
+class AlertingConfig(Event, frozen=True, kw_only=True):
+    """A whole configuration. `original`: its text as `/api/v2/status` shows it, without secrets."""
+
+    route: Route
+    receivers: list[Receiver]
+    inhibit_rules: list[InhibitRule] = []
+    resolve_timeout_ms: int = 300_000
+    original: str = ""
+
+    def receiver(self, name: str) -> Receiver | None:
+        return next((each for each in self.receivers if each.name == name), None)
+
+
+class Reason:
+    """`Notification.reason` of a decision to send (Alertmanager's cases of `needsUpdate`)."""
+
+    FIRST = "first"
+    NEW_ALERTS = "new_alerts"
+    SOME_RESOLVED = "some_resolved"
+    ALL_RESOLVED = "all_resolved"
+    REPEAT = "repeat"
+
+
+def alerts_for(notification: Notification, channel: Channel) -> list[AlertState]:
+    """The alerts of `notification` this channel is told about; none: nothing is sent over it.
+
+    A channel without `send_resolved` hears of firing alerts only, and not when all that happened is that some resolved.
+    """
+    if channel.send_resolved:
+        return notification.alerts
+    if notification.reason in (Reason.SOME_RESOLVED, Reason.ALL_RESOLVED):
+        return []
+    return [alert for alert in notification.alerts if alert.state is not Status.RESOLVED]
