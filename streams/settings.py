@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 PREFIX = "EVENTSPHERE_"
 _INJECTED = re.compile(r"EVENTSPHERE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
 """What Kubernetes sets for Services named eventsphere-*: not ours."""
-_OUTSIDE = frozenset({"EVENTSPHERE_TEST_REQUIRE"})
+CONFIG = "EVENTSPHERE_CONFIG"
+"""Path of a TOML file, for processes that are started without `--config`."""
+_OUTSIDE = frozenset({CONFIG, "EVENTSPHERE_TEST_REQUIRE"})
 
 
 class Section(BaseModel):
@@ -190,6 +192,7 @@ class WrongSettings(Exception):
 def load(config: str | None = None, environ: dict[str, str] | None = None) -> Settings:
     """Read the TOML file `config` and the environment. Raises WrongSettings naming every unknown or wrong one."""
     environ = dict(os.environ) if environ is None else environ
+    config = config or environ.get(CONFIG)
     tree: dict[str, Any] = _read_toml(config) if config else {}
     for name, value in sorted(environ.items()):
         if name.startswith(PREFIX) and name not in _OUTSIDE:

@@ -1,0 +1,64 @@
+"""What every command starts from: settings, errors that say what to do, and how to reach a local instance."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from streams.errors import Failure
+from streams.settings import CONFIG, Settings, WrongSettings, load
+
+DataDir = Annotated[
+    str, typer.Option("--data-dir", metavar="DIR", help="The instance's data directory (default: the user's data folder).")
+]
+
+
+def fail(text: str, code: int = 1) -> NoReturn:
+    """Say on stderr what is wrong and end."""
+    typer.secho(f"eventsphere: {text}", fg=typer.colors.RED if sys.stderr.isatty() else None, err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turn the errors a user can do something about into one line and exit code 1."""
+    try:
+        yield
+    except Failure as error:
+        fail(error.detail or error.reason)
+
+
+def settings(data_dir: str = "") -> Settings:
+    """Settings from file and environment; ends with exit code 2 naming what is wrong."""
+    try:
+        out = load(os.environ.get(CONFIG))
+    except WrongSettings as error:
+        fail(f"wrong settings:\n{error}", 2)
+    return out.model_copy(update={"data_dir": data_dir}) if data_dir else out
+
+
+def connected(data_dir: str = "") -> Settings:
+    """The same with Kafka filled in from the instance running on this machine when no Kafka is set."""
+    from deploy.local import instance
+    from deploy.local.broker import Broker
+    from gateway.files import data_dir as folder_of
+
+    out = settings(data_dir)
+    if out.kafka.bootstrap_servers:
+        return out
+    folder = folder_of(out).resolve()
+    running = instance.running(folder)
+    if running is None:
+        fail(
+            f"no Eventsphere runs on {folder}. Start one with `eventsphere up`, name its --data-dir, or set "
+            "EVENTSPHERE_KAFKA__BOOTSTRAP_SERVERS."
+        )
+    port = int(running.kafka.rpartition(":")[2])
+    kafka = Broker(Path(folder) / "broker", port, port + 1).kafka
+    return out.model_copy(update={"kafka": kafka, "data_dir": str(folder)})

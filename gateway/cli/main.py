@@ -1,0 +1,119 @@
+"""The command line. Every command has `--help` with examples; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from gateway.cli import context, demo, dlq, routes, rules, status, token, topics, worker
+from streams.settings import CONFIG
+
+app = typer.Typer(
+    name="eventsphere",
+    help="KubeSphere's back end as an event-driven pipeline on Kafka.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_show_locals=False,
+)
+Offline = Annotated[bool, typer.Option("--offline", help="Use only what an earlier start or `fetch` brought.")]
+
+
+@app.callback()
+def options(
+    config: Annotated[str, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")] = "",
+) -> None:
+    if config:
+        os.environ[CONFIG] = config
+
+
+@app.command()
+def up(
+    data_dir: context.DataDir = "",
+    port_base: Annotated[
+        int | None, typer.Option(min=1024, max=65000, help="Gateway port; the other ports follow it one by one.")
+    ] = None,
+    offline: Offline = False,
+) -> None:
+    """Start everything on this machine and keep it running.
+
+    Examples: `eventsphere up` · `eventsphere up --data-dir ./data --port-base 9100`
+    """
+    from deploy.local.instance import CannotStart
+    from deploy.local.up import up as run
+
+    settings = context.settings(data_dir)
+    try:
+        code = run(settings, data_dir=data_dir, port_base=port_base, offline=offline)
+    except CannotStart as error:
+        context.fail(str(error))
+    raise typer.Exit(code)
+
+
+@app.command()
+def fetch() -> None:
+    """Bring everything a later `eventsphere up --offline` needs.
+
+    Example: `eventsphere fetch`
+    """
+    from deploy.local import jars
+    from deploy.local.progress import Progress
+
+    progress = Progress()
+    with progress.step("Fetching Apache Kafka 4.3.1 (45 MB, once)", "Apache Kafka is here"):
+        jars.fetch()
+    progress.close()
+
+
+@app.command()
+def gateway() -> None:
+    """Serve the HTTP API, the streams and the console.
+
+    Example: `EVENTSPHERE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 eventsphere gateway`
+    """
+    from gateway.main import main as serve
+    from streams.logs import configure
+
+    settings = context.settings()
+    configure(settings, "gateway")
+    serve(settings)
+
+
+@app.command()
+def sources() -> None:
+    """Take in forward records and watch Kubernetes clusters.
+
+    Example: `EVENTSPHERE_KUBECONFIGS=~/.kube/config eventsphere sources`
+    """
+    context.settings()
+    os.execv(sys.executable, [sys.executable, "-m", "streams.sources.main"])  # noqa: S606
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(arguments: typer.Context) -> None:
+    """Measure the log path beside a stock Faust agent (from a checkout: it lives with the tests).
+
+    Example: `eventsphere bench --records 500000`
+    """
+    os.execv(sys.executable, [sys.executable, "-m", "tests.bench", *arguments.args])  # noqa: S606
+
+
+app.command("worker")(worker.worker)
+app.command("demo")(demo.demo)
+app.command("status")(status.status)
+app.add_typer(topics.app, name="topics")
+app.add_typer(rules.app, name="rules")
+app.add_typer(routes.app, name="routes")
+app.add_typer(token.app, name="token")
+app.add_typer(dlq.app, name="dlq")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()
