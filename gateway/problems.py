@@ -89,14 +89,18 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Invalid)  # noqa: S101
     status = 413 if error.reason == "too_large" else 422
     more: dict[str, Any] = {"indexes": {str(i): why for i, why in error.indexes.items()}} if error.indexes else {}
-    return respond(Problem(status, HTTPStatus(status).phrase, error.detail or error.reason, reason=error.reason, **more))
+    return respond(
+        Problem(status, HTTPStatus(status).phrase, error.detail or error.reason, reason=error.reason, **more)
+    )
 
 
 async def _retryable(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Retryable)  # noqa: S101
     after = str(max(1, round(error.after_s or RETRY_AFTER_S)))
     title = "Service unavailable"
-    return respond(Problem(503, title, error.detail or error.reason, headers={"Retry-After": after}, reason=error.reason))
+    return respond(
+        Problem(503, title, error.detail or error.reason, headers={"Retry-After": after}, reason=error.reason)
+    )
 
 
 def _error(field: str, reason: str) -> dict[str, str]:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gateway.accounts import Accounts
 from gateway.context import KAFKA_HEADER, request_id
+from gateway.files import signing_key
+from gateway.limits import Limits
+from gateway.sessions import Sessions
 from schemas.alerts import AlertState, Silence
 from schemas.catalogue import catalogue
 from streams.producer import Producer
@@ -23,8 +27,9 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.sinks.index.port import Index
     from streams.views import View
+
+    from streams.sinks.index.port import Index
 
 
 def now_ms() -> int:
@@ -65,6 +70,9 @@ class Services:
     producer: Producer
     index: Index
     views: ViewSet
+    accounts: Accounts
+    sessions: Sessions
+    limits: Limits
     clock: Callable[[], int] = now_ms
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
 
@@ -72,10 +80,14 @@ class Services:
 @contextlib.asynccontextmanager
 async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> AsyncIterator[Services]:
     """Start everything; nothing here waits for Kafka, so the gateway answers (503, not ready) while the bus is away."""
-    from streams.sinks.index.port import open_index
     from streams.views import View
 
+    from streams.sinks.index.port import open_index
+
     async with AsyncExitStack() as stack:
+        accounts = Accounts(settings, clock)
+        await accounts.start()
+        stack.push_async_callback(accounts.close)
         producer = RequestProducer(settings.kafka, "eventsphere-gateway")
         await producer.start()
         stack.push_async_callback(producer.close)
@@ -89,7 +101,9 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.push_async_callback(_settle, starting)
         for view in views.all:
             stack.push_async_callback(view.close)
-        yield Services(settings, producer, index, views, clock)
+        sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
+        limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
+        yield Services(settings, producer, index, views, accounts, sessions, limits, clock)
 
 
 async def _settle(tasks: list[asyncio.Task[None]]) -> None:

@@ -119,6 +119,14 @@ class Gateway(Section):
     max_body_bytes: int = 32 << 20
     metrics_open: bool = True
     token_hours: int = Field(12, ge=1)
+    login_attempts: int = Field(5, ge=1)
+    """Wrong passwords within the window that lock an account for the window."""
+    login_window_s: int = Field(900, ge=1)
+    requests_per_s: float = Field(200.0, gt=0)
+    """Of one account or token, on the long run; `burst` at once."""
+    burst: int = Field(1000, ge=1)
+    max_streams: int = Field(64, ge=0)
+    """Live streams (SSE) at the same time; each has a Kafka consumer of its own."""
     ready_urls: list[str] = []
     """Readiness of other processes that counts as the gateway's own (`eventsphere up` names worker and sources)."""
 

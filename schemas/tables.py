@@ -1,0 +1,71 @@
+"""The database's tables: who may use the platform. Everything that happens is in Kafka, not here.
+
+Times are milliseconds since the epoch; 0 where there is none. Lengths are given so that MySQL can index every key.
+Changed only together with a migration in `gateway/migrations/versions/`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger
+from sqlmodel import Field, SQLModel
+
+from schemas.alerts import NO_TENANT
+
+NAME_LENGTH = 128
+SCOPES_LENGTH = 2048
+
+
+def _ms(*, index: bool = False) -> int:
+    default: int = Field(default=0, sa_type=BigInteger, index=index, nullable=False)
+    return default
+
+
+class Account(SQLModel, table=True):
+    """A person. `password_hash` is argon2id's encoded form."""
+
+    __tablename__ = "accounts"
+
+    username: str = Field(primary_key=True, max_length=NAME_LENGTH)
+    password_hash: str = Field(max_length=256)
+    tenant: str = Field(default=NO_TENANT, max_length=NAME_LENGTH)
+    scopes: str = Field(default="", max_length=SCOPES_LENGTH)
+    """Separated by spaces."""
+    is_admin: bool = False
+    disabled: bool = False
+    created_ms: int = _ms()
+
+
+class Token(SQLModel, table=True):
+    """A machine's token. The secret itself is shown once and never stored, only its SHA-256 (it is 256 random bits)."""
+
+    __tablename__ = "tokens"
+
+    id: str = Field(primary_key=True, max_length=32)
+    name: str = Field(max_length=NAME_LENGTH)
+    secret_hash: str = Field(max_length=64)
+    tenant: str = Field(default=NO_TENANT, max_length=NAME_LENGTH)
+    scopes: str = Field(default="", max_length=SCOPES_LENGTH)
+    created_by: str = Field(default="", max_length=NAME_LENGTH)
+    created_ms: int = _ms()
+    expires_ms: int = _ms()
+    revoked_ms: int = _ms()
+
+
+class RevokedSession(SQLModel, table=True):
+    """A session that was logged out before it expired; kept until then."""
+
+    __tablename__ = "revoked_sessions"
+
+    id: str = Field(primary_key=True, max_length=64)
+    expires_ms: int = _ms(index=True)
+
+
+class LoginAttempt(SQLModel, table=True):
+    """A wrong password, of an account that exists or not; forgotten when its window is over or on a right one."""
+
+    __tablename__ = "login_attempts"
+
+    id: int | None = Field(default=None, primary_key=True)
+    username: str = Field(max_length=NAME_LENGTH, index=True)
+    address: str = Field(default="", max_length=64)
+    at_ms: int = _ms(index=True)
