@@ -276,7 +276,7 @@ def environment(settings: Settings) -> dict[str, str]:
     dumped = _reveal(settings.model_dump())
     out = {}
     for key, value in dumped.items():
-        if isinstance(value, (dict, list)) and not (key == "kubeconfigs"):
+        if isinstance(value, (dict, list)) and key != "kubeconfigs":
             out[f"{PREFIX}{key.upper()}"] = msgspec.json.encode(value).decode()
         elif key == "kubeconfigs":
             out[f"{PREFIX}{key.upper()}"] = ",".join(value)

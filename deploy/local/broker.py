@@ -6,10 +6,8 @@ Replication factor 1: it survives crashes of any process, not the loss of the di
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import secrets
-import signal
 import subprocess
 import time
 import uuid
@@ -21,13 +19,13 @@ from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from deploy.local.jars import fetch
+from deploy.local.tether import tethered
 from streams.kafka import client
 from streams.settings import Kafka
 
 ADMIN = "eventsphere"
 READY_S = 60.0
 STOP_S = 10.0
-PR_SET_PDEATHSIG = 1
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -43,7 +41,8 @@ sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
 sasl.mechanism.controller.protocol=PLAIN
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={scram} required username="{user}" password="{password}";
 listener.name.controller.sasl.enabled.mechanisms=PLAIN
-listener.name.controller.plain.sasl.jaas.config={plain} required username="{user}" password="{password}" user_{user}="{password}";
+listener.name.controller.plain.sasl.jaas.config={plain} required username="{user}" \\
+  password="{password}" user_{user}="{password}";
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:{user}
 log.dirs={data}
@@ -205,18 +204,10 @@ class Broker:
             *arguments,
         ]
         with self.log_file.open("ab") as log:
-            return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent
-            )
+            return subprocess.Popen(tethered(command), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 
     def _tail(self, lines: int = 8) -> str:
         return "\n".join(self.log_file.read_text("utf-8", "replace").splitlines()[-lines:])
-
-
-def die_with_parent() -> None:
-    """In the child: be killed when the parent dies in whatever way (Linux), so that a kill -9 leaves nothing behind."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _write_private(file: Path, text: str) -> None:

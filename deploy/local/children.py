@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from deploy.local.broker import Broker, die_with_parent
+from deploy.local.broker import Broker
+from deploy.local.tether import tethered
 
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Wait before the n-th start within `STABLE_S`."""
@@ -51,12 +52,7 @@ class Command:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                preexec_fn=die_with_parent,
+                tethered(self._command), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env
             )
 
     def alive(self) -> bool:
@@ -149,7 +145,7 @@ class Supervisor:
 
 
 def cut_log(file: Path, limit: int = LOG_BYTES) -> None:
-    """Keep a log within `limit` bytes: the older half moves to `<name>.1`. The writer appends, so truncation is safe."""
+    """Keep a log within `limit` bytes: what is there moves to `<name>.1`. The writer appends, so it may be truncated."""
     with suppress(OSError):
         if file.stat().st_size > limit:
             file.with_name(file.name + ".1").write_bytes(file.read_bytes())

@@ -1,4 +1,4 @@
-"""What an instance consists of, decided from the settings: which parts are embedded, and the settings its children get."""
+"""What an instance consists of, decided from the settings: its own processes and the settings each of them gets."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class _Run:
         if password:
             print(f"admin password: {password}")
         self._progress.note(
-            f"Ready. Open {self._url} (user: admin). Try `eventsphere demo` in another terminal; Ctrl-C stops everything."
+            f"Ready. Open {self._url} (user: admin). Try `eventsphere demo` in another terminal. Ctrl-C stops it all."
         )
 
     def _again(self, _child: object) -> None:

@@ -15,7 +15,8 @@ from streams.errors import Failure
 from streams.settings import CONFIG, Settings, WrongSettings, load
 
 DataDir = Annotated[
-    str, typer.Option("--data-dir", metavar="DIR", help="The instance's data directory (default: the user's data folder).")
+    str,
+    typer.Option("--data-dir", metavar="DIR", help="The instance's data directory (default: the user's data folder)."),
 ]
 
 
