@@ -22,3 +22,4 @@ REQUEST_SECONDS = Histogram("eventsphere_http_request_seconds", "Time to the fir
 STREAMS = Gauge("eventsphere_streams", "Live streams (SSE) open")
 STREAM_GAPS = Counter("eventsphere_stream_gaps", "Gaps a live stream told its reader about", ["reason"])
 AUDIT_LOST = Counter("eventsphere_audit_lost", "Audit records that could not be written", ["reason"])
+VIEW_SKIPPED = Counter("eventsphere_view_skipped_records", "Records of a view not decodable", ["topic"])

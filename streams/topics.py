@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
@@ -125,3 +127,30 @@ def _configs(admin: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
         resource.name: {name: str(entry.value) for name, entry in future.result().items()}
         for resource, future in futures.items()
     }
+
+
+class Identity(NamedTuple):
+    """Which topic a name stands for now: a topic deleted and created again has another id."""
+
+    id: str
+    """Kafka's topic UUID, base64 as Kafka's own tools print it."""
+    partitions: int
+
+
+def identity(kafka: Kafka, name: str, timeout_s: float = 10.0) -> Identity | None:
+    """The topic called `name`, None when there is none. Blocks; raises KafkaException when the cluster is away."""
+    future = _admin(kafka).describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name]
+    try:
+        found = future.result(timeout_s + 1)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return None
+        raise
+    return Identity(str(found.topic_id), len(found.partitions))
+
+
+@lru_cache(maxsize=8)
+def _admin(kafka: Kafka) -> AdminClient:
+    return AdminClient(client(kafka) | {"logger": logging.getLogger("kafka.admin")})

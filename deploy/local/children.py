@@ -145,7 +145,7 @@ class Supervisor:
 
 
 def cut_log(file: Path, limit: int = LOG_BYTES) -> None:
-    """Keep a log within `limit` bytes: what is there moves to `<name>.1`. The writer appends, so it may be truncated."""
+    """Keep a log within `limit` bytes: what it holds moves to `<name>.1` (its writer appends, so it may be cut)."""
     with suppress(OSError):
         if file.stat().st_size > limit:
             file.with_name(file.name + ".1").write_bytes(file.read_bytes())

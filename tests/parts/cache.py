@@ -1,4 +1,4 @@
-"""What parts are made of, kept across checkouts under `${XDG_CACHE_HOME:-~/.cache}/eventsphere`, one maker at a time."""
+"""What parts are made of, kept across checkouts in `${XDG_CACHE_HOME:-~/.cache}/eventsphere`, one maker at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts shared by a whole test run: those that the collected tests ask for are started side by side, and stopped at its end.
+"""Parts shared by a whole test run: those the collected tests ask for start side by side and stop at its end.
 
 A part that raises `Missing` skips the tests that need it, with the reason; with `EVENTSPHERE_TEST_REQUIRE=all` (or a
 comma separated list of part names) that is a failure.

@@ -1,7 +1,7 @@
 """Kubernetes' binaries, built once from the Go module proxy into the cache.
 
-`k8s.io/kubernetes` replaces its staging modules by relative paths, which `go install` refuses; a module of our own that
-requires it and replaces each staging module by its published version builds the same code. About ten CPU-minutes in all.
+`k8s.io/kubernetes` replaces its staging modules by relative paths, which `go install` refuses; a module of our own
+that requires it and replaces each staging module by its published version builds the same code. About ten CPU-minutes in all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,17 @@ KWOK = "v0.7.0"
 API = ("etcd", "kube-apiserver")
 ALL = (*API, "kube-controller-manager", "kwok")
 STAGED = re.compile(r"^\s*(k8s\.io/[a-z-]+) => \./staging/", re.MULTILINE)
-ETCD_MAIN = 'package main\n\nimport (\n\t"os"\n\n\t"go.etcd.io/etcd/server/v3/etcdmain"\n)\n\nfunc main() { etcdmain.Main(os.Args) }\n'
+ETCD_MAIN = """\
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() { etcdmain.Main(os.Args) }
+"""
 
 
 def folder() -> Path:
@@ -50,7 +60,7 @@ def build(*names: str) -> None:
             if name == "etcd":
                 _go_build(_etcd_module(), ".", folder() / name)
             elif name == "kwok":
-                _go("install", "-trimpath", "-ldflags=-s -w", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK}", GOBIN=str(folder()))
+                _go("install", "-trimpath", "-ldflags=-s -w", f"sigs.k8s.io/kwok/cmd/kwok@{KWOK}", gobin=str(folder()))
             else:
                 _go_build(_kubernetes_module(), f"k8s.io/kubernetes/cmd/{name}", folder() / name)
 
@@ -96,7 +106,7 @@ def _go_build(module: Path, package: str, target: Path) -> None:
     unfinished.rename(target)
 
 
-def _go(*arguments: str, cwd: Path | None = None, GOBIN: str = "") -> str:
+def _go(*arguments: str, cwd: Path | None = None, gobin: str = "") -> str:
     """`go` in `cwd`, with cgo off: static binaries that need no C compiler."""
     go = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/go/bin"]))
     if go is None:
@@ -104,6 +114,6 @@ def _go(*arguments: str, cwd: Path | None = None, GOBIN: str = "") -> str:
     env = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -modcacherw", "GOWORK": "off"}
     change = ["-C", str(cwd)] if cwd else []
     try:
-        return run([go, *change, *arguments], timeout_s=3600, **env, **({"GOBIN": GOBIN} if GOBIN else {}))
+        return run([go, *change, *arguments], timeout_s=3600, **env, **({"GOBIN": gobin} if gobin else {}))
     except RuntimeError as error:
         raise Missing(f"go could not build Kubernetes: {error}") from error
