@@ -1,0 +1,110 @@
+"""A letter as a mail: text and HTML from our templates, and the headers that thread it and keep robots quiet. Pure.
+
+Message-ID is the notification's id, so a repeat is recognised as one; In-Reply-To and References name the first mail of
+the incident (RFC 5322 section 3.6.4); Auto-Submitted is RFC 3834's, List-Id RFC 2919's.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from functools import cache
+
+import jinja2
+import structlog
+
+from schemas.notifications import Notification
+from streams.sinks.letter import Letter, one_line
+
+log = structlog.get_logger(__name__)
+
+DOMAIN = "eventsphere"
+MAX_BODY_CHARS = 400_000
+_LIST_ID = re.compile(r"[^a-z0-9-]+")
+_OURS = frozenset(
+    {"from", "to", "cc", "bcc", "date", "message-id", "in-reply-to", "references", "list-id", "auto-submitted"}
+    | {"content-type", "content-transfer-encoding", "mime-version", "sender", "return-path", "received"}
+)
+"""Headers a receiver's configuration may not set; `subject` it may."""
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("streams", "templates"),
+        autoescape=jinja2.select_autoescape(["html"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def message_id(notification_id: str) -> str:
+    return f"<{notification_id}@{DOMAIN}>"
+
+
+def compose(
+    notification: Notification, letter: Letter, sender: str, recipient: str, headers: dict[str, str] | None = None
+) -> EmailMessage:
+    """The mail of `letter` to one recipient, the same bytes each time for the same arguments."""
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = letter.subject
+    message["From"] = _address(sender, "Eventsphere")
+    message["To"] = _address(recipient)
+    message["Date"] = datetime.fromtimestamp(notification.decided_at_ms / 1000, UTC)
+    message["Message-ID"] = message_id(notification.id)
+    if notification.thread and notification.thread != notification.id:
+        message["In-Reply-To"] = message_id(notification.thread)
+        message["References"] = message_id(notification.thread)
+    message["List-Id"] = f"<{_label(notification.receiver)}.{_label(notification.tenant)}.{DOMAIN}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Eventsphere-Notification"] = notification.id
+    for name, value in (headers or {}).items():
+        if name.lower() == "subject":
+            message.replace_header("Subject", one_line(value, 500))
+        elif name.lower() not in _OURS:
+            message[name] = one_line(value, 500)
+    text, html = bodies(letter)
+    message.set_content(text, cte="quoted-printable")
+    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    # A boundary of the notification's own instead of a random one: a repeat is the same mail to the byte.
+    message.set_boundary(f"=_{notification.id}")
+    return message
+
+
+def bodies(letter: Letter) -> tuple[str, str]:
+    """Text and HTML. What cannot be rendered goes out in a plain form that says so: no alert is lost to a template."""
+    try:
+        text = _templates().get_template("mail.txt").render(letter=letter)
+        html = _templates().get_template("mail.html").render(letter=letter)
+    except Exception as error:
+        log.warning("mail.not_rendered", notification=letter.notification, error=type(error).__name__)
+        lines = [f"{alert.name} ({alert.state}) since {alert.since} {alert.summary}" for alert in letter.alerts]
+        text = "\n".join([letter.subject, "", *lines, "", "(The usual form of this mail could not be rendered.)"])
+        html = jinja2.Template("<pre>{{ text }}</pre>", autoescape=True).render(text=text)
+    return _cut(text), html if len(
+        html
+    ) <= MAX_BODY_CHARS else f"<pre>{jinja2.utils.markupsafe.escape(_cut(text))}</pre>"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_BODY_CHARS else text[:MAX_BODY_CHARS] + "\n[cut]\n"
+
+
+def _label(text: str) -> str:
+    return _LIST_ID.sub("-", text.lower()).strip("-") or "x"
+
+
+def _address(text: str, name: str = "") -> Address:
+    """`a@b` or `Name <a@b>` as an address object. Raises ValueError when it is neither."""
+    if match := re.fullmatch(r'\s*"?([^"<]*?)"?\s*<([^<>\s]+@[^<>\s]+)>\s*', text):
+        return Address(one_line(match[1], 200), addr_spec=match[2])
+    return Address(name, addr_spec=text.strip())
+
+
+def bare_address(text: str) -> str:
+    """The address alone, for the SMTP envelope."""
+    return _address(text).addr_spec
