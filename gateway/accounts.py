@@ -58,6 +58,10 @@ class Accounts:
         if self._engine is not None:
             self._engine.dispose()
 
+    async def ping(self) -> None:
+        """Raises Retryable when the database is away."""
+        await self._call(lambda s: s.get(Account, database.ADMIN_NAME))
+
     async def login(self, username: str, password: str, address: str) -> Login:
         """Check a password; attempts at one name wait for each other. Raises Retryable("busy") when too many wait."""
         if self._waiting >= WAITING:

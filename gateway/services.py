@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.accounts import Accounts
+from gateway.cluster import Cluster
 from gateway.context import KAFKA_HEADER, request_id
 from gateway.files import signing_key
 from gateway.limits import Limits
+from gateway.reader import Reader
 from gateway.sessions import Sessions
 from schemas.alerts import AlertState, Silence
 from schemas.catalogue import catalogue
+from streams.errors import Retryable
 from streams.producer import Producer
 from streams.record import Outgoing
 from streams.settings import Settings
@@ -60,8 +63,12 @@ class ViewSet:
     silences: View[Silence]
 
     @property
+    def named(self) -> dict[str, View[Any]]:
+        return {"alerts.state": self.alerts, "silences": self.silences}
+
+    @property
     def all(self) -> tuple[View[Any], ...]:
-        return (self.alerts, self.silences)
+        return tuple(self.named.values())
 
 
 @dataclass(slots=True)
@@ -73,8 +80,15 @@ class Services:
     accounts: Accounts
     sessions: Sessions
     limits: Limits
+    cluster: Cluster
+    reader: Reader
     clock: Callable[[], int] = now_ms
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
+
+    async def cluster_quietly(self) -> None:
+        """See the cluster anew when what is known of it is old; when it is away, what was seen last remains."""
+        with contextlib.suppress(Retryable):
+            await self.cluster.snapshot()
 
 
 @contextlib.asynccontextmanager
@@ -101,9 +115,13 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.push_async_callback(_settle, starting)
         for view in views.all:
             stack.push_async_callback(view.close)
+        cluster = Cluster(settings.kafka)
+        stack.callback(cluster.close)
+        reader = Reader(settings.kafka)
+        stack.push_async_callback(reader.close)
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
-        yield Services(settings, producer, index, views, accounts, sessions, limits, clock)
+        yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, clock)
 
 
 async def _settle(tasks: list[asyncio.Task[None]]) -> None:

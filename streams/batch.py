@@ -23,6 +23,8 @@ class Lease(Enum):
     WAITING = "waiting"
     HELD = "held"
     FINISHED = "finished"
+    FORGOTTEN = "forgotten"
+    """Its partition went elsewhere (or its topic was recreated): nobody waits for it any more."""
 
 
 class Batch:
@@ -32,7 +34,20 @@ class Batch:
     `finish` tells the source that every effect of it is durable; `release` gives it back unfinished.
     """
 
-    __slots__ = ("topic", "partition", "messages", "nbytes", "end_offset", "lease", "at_end", "_on_finish", "_on_release")
+    __slots__ = (
+        "topic",
+        "partition",
+        "messages",
+        "topic_id",
+        "nbytes",
+        "end_offset",
+        "lease",
+        "at_end",
+        "taker",
+        "puts",
+        "order",
+        "_on_change",
+    )
 
     def __init__(
         self,
@@ -40,21 +55,29 @@ class Batch:
         partition: int,
         messages: Sequence[Message],
         *,
+        topic_id: str = "",
         nbytes: int = 0,
+        order: int = 0,
         at_end: bool = False,
-        on_finish: Callable[[Batch], None] | None = None,
-        on_release: Callable[[Batch], None] | None = None,
+        on_change: Callable[[Batch], None] | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.messages = messages
+        self.topic_id = topic_id
+        """Kafka's id of the topic these offsets belong to: another one after the topic was recreated."""
         self.nbytes = nbytes
+        self.order = order
+        """Its place among all batches of its source, as they were read."""
         self.end_offset = messages[-1].offset() + 1
         self.at_end = at_end
         """Whether the partition had no further record when the batch was read."""
         self.lease = Lease.WAITING
-        self._on_finish = on_finish
-        self._on_release = on_release
+        self.taker: object | None = None
+        """Who took it off the channel last (the task), whether claimed or not."""
+        self.puts = 0
+        """How often it was given out; more than once: it had been dropped or released."""
+        self._on_change = on_change
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -63,27 +86,42 @@ class Batch:
     def first_offset(self) -> int:
         return self.messages[0].offset()
 
+    @property
+    def wanted(self) -> bool:
+        """False once finishing it means nothing: whoever works on it may stop."""
+        return self.lease is Lease.WAITING or self.lease is Lease.HELD
+
     def claim(self) -> bool:
+        """True for one caller; it then ends with `finish` or `release`."""
         if self.lease is not Lease.WAITING:
             return False
         self.lease = Lease.HELD
         return True
 
     def finish(self) -> None:
-        if self.lease is not Lease.FINISHED:
-            self.lease = Lease.FINISHED
-            if self._on_finish:
-                self._on_finish(self)
+        if self.wanted:
+            self._become(Lease.FINISHED)
 
     def release(self) -> None:
+        """Give it back: it comes again."""
         if self.lease is Lease.HELD:
-            self.lease = Lease.WAITING
-            if self._on_release:
-                self._on_release(self)
+            self.taker = None
+            self._become(Lease.WAITING)
+
+    def forget(self) -> None:
+        """What still happens to it changes nothing."""
+        if self.wanted:
+            self.lease = Lease.FORGOTTEN
+
+    def _become(self, lease: Lease) -> None:
+        self.lease = lease
+        if self._on_change:
+            self._on_change(self)
 
     def part(self, start: int, stop: int) -> Batch:
         """Records [start, stop) as a batch of its own that nobody waits for: how a failing batch is split."""
-        return Batch(self.topic, self.partition, self.messages[start:stop], at_end=self.at_end)
+        at_end = self.at_end and stop == len(self.messages)
+        return Batch(self.topic, self.partition, self.messages[start:stop], topic_id=self.topic_id, at_end=at_end)
 
     def records(self) -> Iterator[Record]:
         """The records as `Record`s; for topics of low volume (about 1 us each)."""
@@ -130,6 +168,7 @@ class StoredMessage:
         return self._record.headers
 
 
-def batch_of(records: Sequence[Record]) -> Batch:
+def batch_of(records: Sequence[Record], *, topic_id: str = "") -> Batch:
     """A batch of given records of one partition, for tests."""
-    return Batch(records[0].topic, records[0].partition, [StoredMessage(record) for record in records])
+    messages = [StoredMessage(record) for record in records]
+    return Batch(records[0].topic, records[0].partition, messages, topic_id=topic_id)

@@ -1,40 +1,96 @@
-"""Which offset of a partition may be committed: that of a batch only when it and all before it are finished. Pure."""
+"""Which batch of a partition may be worked on, and which offset may be committed. Pure.
+
+A batch is given out only when all before it of its partition are finished, so a partition's records are seen in order
+whatever was dropped, released or restarted. A commit never passes an unfinished batch. What to give next is a function
+of this state alone: a batch that was taken and dropped needs no finding, it is simply still the first unfinished one.
+"""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 
 from streams.batch import Batch, Lease
 
 
 class Tracker:
-    """Batches of one assigned partition in the order they were read."""
+    """Batches of one assigned partition in the order they were read.
 
-    def __init__(self) -> None:
+    `start`: the offset the first record should have (-1: unknown, whatever comes is the first).
+    """
+
+    def __init__(self, start: int = -1, topic_id: str = "") -> None:
         self._batches: deque[Batch] = deque()
-        self.position = -1
-        """Offset up to which everything is finished (what to commit), or -1 while nothing is."""
-        self.committed = -1
+        self.topic_id = topic_id
+        self.expected = start
+        """Offset the next record read should have; records between are gone (retention, compaction, markers)."""
+        self.position = start
+        """Offset up to which everything is finished (what to commit), or -1 while nothing is known."""
+        self.committed = start
+        self.high = -1
+        """End of the partition when it was last asked for, -1 before."""
+        self._end = -1
 
     def add(self, batch: Batch) -> None:
+        """Append a batch just read. Raises ValueError when its offsets are not beyond what was read before."""
+        if batch.first_offset < self.expected:
+            raise ValueError(f"{batch!r} comes after offset {self.expected - 1}")
         self._batches.append(batch)
+        self.expected = batch.end_offset
+        self.high = max(self.high, batch.end_offset)
+
+    def at_end(self, offset: int) -> None:
+        """The broker says there is nothing before `offset` that was not read (markers of transactions count too)."""
+        self._end = max(self._end, offset)
+        self.expected = max(self.expected, offset)
+        self.high = max(self.high, offset)
 
     def advance(self) -> int:
         """Drop finished batches from the front; returns the new position."""
         while self._batches and self._batches[0].lease is Lease.FINISHED:
             self.position = self._batches.popleft().end_offset
+        if not self._batches and self._end > self.position:
+            self.position = self._end
         return self.position
 
     @property
     def to_commit(self) -> int | None:
         """The offset to commit now, None when there is nothing new."""
+        return self.position if self.advance() > self.committed else None
+
+    @property
+    def head(self) -> Batch | None:
+        """The first unfinished batch."""
         self.advance()
-        return self.position if self.position > self.committed else None
+        return self._batches[0] if self._batches else None
+
+    @property
+    def lag(self) -> int:
+        """Records up to the known end that are not finished (offsets, so an upper bound on records)."""
+        return max(0, self.high - max(self.advance(), 0))
 
     @property
     def unfinished(self) -> list[Batch]:
-        return [batch for batch in self._batches if batch.lease is not Lease.FINISHED]
+        return [batch for batch in self._batches if batch.wanted]
 
-    @property
-    def waiting(self) -> list[Batch]:
-        return [batch for batch in self._batches if batch.lease is Lease.WAITING]
+    def forget(self) -> None:
+        """The partition is not ours any more: finishing its batches changes nothing from now on."""
+        self.advance()
+        for batch in self._batches:
+            batch.forget()
+        self._batches.clear()
+
+
+def next_batch(trackers: Iterable[Tracker], taker: object, gone: Callable[[object], bool]) -> Batch | None:
+    """The batch `taker` gets now: the oldest that is the first unfinished one of its partition and nobody works on.
+
+    A batch taken and never claimed was dropped when its taker is `gone`, or asks for another one.
+    """
+    best: Batch | None = None
+    for tracker in trackers:
+        head = tracker.head
+        if head is None or head.lease is not Lease.WAITING or (best is not None and best.order < head.order):
+            continue
+        if head.taker is None or head.taker is taker or gone(head.taker):
+            best = head
+    return best

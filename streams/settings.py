@@ -106,9 +106,13 @@ class Forward(Section):
     certificate_file: str = ""
     key_file: str = ""
     client_ca_file: str = ""
-    max_chunk_bytes: int = 64 << 20
-    """Limit of one chunk after decompression."""
-    max_connections: int = 1024
+    max_chunk_bytes: int = Field(64 << 20, ge=1 << 16)
+    """Limit of one chunk, as sent and after decompression."""
+    max_connections: int = Field(1024, ge=1)
+    max_in_flight_bytes: int = Field(256 << 20, ge=1 << 20)
+    """Bytes received and not yet in Kafka, over all connections; beyond them senders wait."""
+    idle_timeout_s: float = Field(3600.0, gt=0)
+    """A connection that sends nothing for so long is closed."""
 
 
 class Gateway(Section):

@@ -184,7 +184,7 @@ class Broker:
         for user, password in {ADMIN: self._password(), **self._users}.items():
             scram += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         process = self._java(
-            jars, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(config), *scram
+            jars, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(config), *scram
         )
         if process.wait(READY_S) != 0:
             raise BrokerFailed(f"its storage could not be formatted; the end of {self.log_file}:\n{self._tail()}")

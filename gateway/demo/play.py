@@ -63,9 +63,7 @@ class Play:
     def run(self) -> Result:
         """Raises NotArrived, Refused or NotAcknowledged."""
         scenario, say = self._scenario, self._console.print
-        say(
-            f"[bold]DEMO[/] a bad rollout in namespace [cyan]{scenario.namespace}[/] (marked demo, nothing real is touched)"
-        )
+        say(f"[bold]DEMO[/] a bad rollout in namespace [cyan]{scenario.namespace}[/]; nothing real is touched")
         for record in scenario.objects():
             self._api.publish("kube.objects", record, type_=f"io.eventsphere.kube.object.{record['change']}")
         say("  rollout      Deployment checkout 1.4.2 -> 1.5.0")

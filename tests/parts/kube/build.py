@@ -1,7 +1,7 @@
 """Kubernetes' binaries, built once from the Go module proxy into the cache.
 
 `k8s.io/kubernetes` replaces its staging modules by relative paths, which `go install` refuses; a module of our own
-that requires it and replaces each staging module by its published version builds the same code. About ten CPU-minutes in all.
+that requires it and replaces each staging module by its published version builds the same code. About ten CPU-minutes.
 """
 
 from __future__ import annotations
