@@ -57,9 +57,9 @@ fetch: setup ## Bring everything a later `eventsphere up --offline` needs
 	@$(BIN)/eventsphere fetch
 
 .PHONY: docs
-docs: setup ## Generate docs/reference from the catalogue and the settings
-	@$(BIN)/python -m schemas.docs
-	$(BIN)/python -m streams.docs
+docs: setup ## Generate docs/reference and the JSON Schemas from the code
+	@$(BIN)/python -m schemas.jsonschema
+	$(BIN)/python -m deploy.reference
 
 .PHONY: setup
 setup: $(VENV)/.project ## Make .venv with everything `make run` needs; instant when nothing changed
