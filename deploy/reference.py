@@ -9,10 +9,10 @@ import ast
 import json
 from collections.abc import Iterator
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, SecretStr
@@ -88,10 +88,10 @@ def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
     tree = ast.parse(resources.files("streams").joinpath("settings.py").read_text("utf-8"))
     body = next((n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == model.__name__), [])
     out = {}
-    for first, second in zip(body, body[1:], strict=False):
-        if isinstance(first, ast.AnnAssign) and isinstance(first.target, ast.Name) and isinstance(second, ast.Expr):
-            if isinstance(second.value, ast.Constant) and isinstance(second.value.value, str):
-                out[first.target.id] = " ".join(second.value.value.split())
+    for first, second in pairwise(body):
+        match first, second:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                out[name] = " ".join(text.split())
     return out
 
 
@@ -99,17 +99,15 @@ def commands() -> str:
     from gateway.cli.main import app
 
     lines = ["# Commands", "", "Every command takes `--help`; `--config FILE` stands before the command.", ""]
-    command = typer.main.get_command(app)
-    lines += _command(command, "eventsphere", click.Context(command, info_name="eventsphere"))
+    lines += _command(typer.main.get_command(app), "eventsphere")
     return "\n".join(lines) + "\n"
 
 
-def _command(command: Any, path: str, context: click.Context) -> Iterator[str]:
-    """`command` is Click's or Typer's own copy of it: both have these attributes."""
+def _command(command: Any, path: str) -> Iterator[str]:
     children = getattr(command, "commands", None)
     if children is not None:
         for name in sorted(children):
-            yield from _command(children[name], f"{path} {name}", context)
+            yield from _command(children[name], f"{path} {name}")
         return
     yield from (f"## {path}", "", (command.help or "").strip(), "")
     for parameter in command.params:
