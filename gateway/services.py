@@ -30,9 +30,8 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streams.views import View
-
     from streams.sinks.index.port import Index
+    from streams.views import View
 
 
 def now_ms() -> int:
@@ -94,9 +93,8 @@ class Services:
 @contextlib.asynccontextmanager
 async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> AsyncIterator[Services]:
     """Start everything; nothing here waits for Kafka, so the gateway answers (503, not ready) while the bus is away."""
-    from streams.views import View
-
     from streams.sinks.index.port import open_index
+    from streams.views import View
 
     async with AsyncExitStack() as stack:
         accounts = Accounts(settings, clock)

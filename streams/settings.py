@@ -121,6 +121,8 @@ class Gateway(Section):
     public_url: str = ""
     """How links in mails reach the gateway; default its own address."""
     max_body_bytes: int = 32 << 20
+    max_inflated_bytes: int = 128 << 20
+    """Limit of one body after decompression."""
     metrics_open: bool = True
     token_hours: int = Field(12, ge=1)
     login_attempts: int = Field(5, ge=1)

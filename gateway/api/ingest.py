@@ -1,0 +1,65 @@
+"""`POST /ingest/logs`: log records over HTTP into the topic `logs`. 202 only after Kafka acked them all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Request
+from pydantic import BaseModel
+
+from gateway import ingest
+from gateway.compression import inflate
+from gateway.deps import Bus, Clock, Config, Principal, need
+from gateway.lists import tenants
+from schemas.catalogue import declared
+from streams.errors import Failure
+from streams.metrics import RECEIVED, REFUSED
+from streams.record import Outgoing
+
+router = APIRouter(tags=["ingest"])
+
+SOURCE = "http"
+SMALL = 64 << 10
+"""Bodies up to this are read on the event loop, larger ones beside it."""
+MAX_KEY = 256
+
+
+class Accepted(BaseModel):
+    accepted: int
+
+
+@router.post(
+    "/ingest/logs",
+    status_code=202,
+    openapi_extra={"requestBody": {"content": {"application/x-ndjson": {}, "application/json": {}}, "required": True}},
+)
+async def ingest_logs(
+    request: Request,
+    bus: Bus,
+    config: Config,
+    clock: Clock,
+    who: Annotated[Principal, Depends(need("logs:write"))],
+    content_encoding: Annotated[str, Header()] = "",
+    idempotency_key: Annotated[str, Header(max_length=MAX_KEY)] = "",
+) -> Accepted:
+    """NDJSON or a JSON array of objects, plain, gzip or zstd. All or nothing: 422 names the lines that are not records.
+
+    With an `Idempotency-Key` a repeated request changes nothing, also after a 503 (which may have stored some).
+    """
+    sender = ingest.Sender(config.cluster.name or "local", "".join(tenants(who)), idempotency_key)
+    body = await request.body()
+    now_ms, record_limit = clock(), declared()[ingest.TOPIC].max_message_mib << 20
+
+    def read() -> list[Outgoing]:
+        plain = inflate(body, content_encoding, config.gateway.max_inflated_bytes)
+        return ingest.outgoing(plain, sender, now_ms=now_ms, limit=record_limit)
+
+    try:
+        records = read() if len(body) <= SMALL and not content_encoding else await asyncio.to_thread(read)
+        await bus.send(records)
+    except Failure as error:
+        REFUSED.labels(SOURCE, error.reason).inc()
+        raise
+    RECEIVED.labels(SOURCE).inc(len(records))
+    return Accepted(accepted=len(records))

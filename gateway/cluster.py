@@ -1,0 +1,133 @@
+"""What the Kafka cluster says of itself: where each partition begins and ends, and how far each consumer group is.
+
+Asked at most once in `FRESH_S` whoever wants to know, by one thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from streams.errors import Retryable
+from streams.kafka import client
+from streams.settings import Kafka
+
+EARLIEST: Any = OffsetSpec.earliest()
+LATEST: Any = OffsetSpec.latest()
+FRESH_S = 2.0
+TIMEOUT_S = 10.0
+GROUPS = 200
+"""Consumer groups looked at; more are left out."""
+
+
+class Span(NamedTuple):
+    """Offsets of one partition: the first still held, and the next to be written."""
+
+    start: int
+    end: int
+    leader: int
+
+
+class Snapshot(NamedTuple):
+    at_s: float
+    topics: dict[str, list[Span]]
+    """By topic and partition."""
+    committed: dict[str, dict[str, dict[int, int]]]
+    """group -> topic -> partition -> committed offset."""
+
+    def produced(self, topic: str) -> int:
+        """Records ever written to `topic`."""
+        return sum(span.end for span in self.topics.get(topic, ()))
+
+    def held(self, topic: str) -> int:
+        """Upper bound of the records still there (compaction leaves holes)."""
+        return sum(span.end - span.start for span in self.topics.get(topic, ()))
+
+    def finished(self, group: str, topic: str) -> int:
+        """Records of `topic` that `group` is done with; what retention removed before it came counts as done."""
+        offsets = self.committed.get(group, {}).get(topic, {})
+        spans = self.topics.get(topic, [])
+        return sum(max(offsets.get(number, span.start), span.start) for number, span in enumerate(spans))
+
+    def lag(self, group: str, topic: str) -> int:
+        return max(0, self.produced(topic) - self.finished(group, topic))
+
+    def groups_of(self, topic: str) -> list[str]:
+        return sorted(group for group, topics in self.committed.items() if topic in topics)
+
+
+class Cluster:
+    """Raises Retryable("bus_away") when the cluster does not answer."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._admin: AdminClient | None = None
+        self._thread = ThreadPoolExecutor(1, "cluster")
+        self.known: Snapshot | None = None
+        """What was seen last, however old."""
+        self._asking: asyncio.Lock | None = None
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def snapshot(self, max_age_s: float = FRESH_S) -> Snapshot:
+        """Offsets and groups, at most `max_age_s` old."""
+        self._asking = self._asking or asyncio.Lock()
+        async with self._asking:
+            if self.known is None or time.monotonic() - self.known.at_s > max_age_s:
+                loop = asyncio.get_running_loop()
+                self.known = await loop.run_in_executor(self._thread, self._look)
+            return self.known
+
+    def _look(self) -> Snapshot:
+        admin = self._admin = self._admin or AdminClient(client(self._kafka) | {"log_level": 2})
+        try:
+            return look(admin)
+        except KafkaException as error:
+            raise Retryable("bus_away", str(error)) from error
+
+
+def look(admin: AdminClient) -> Snapshot:
+    """Ask the cluster now; blocking. Raises KafkaException."""
+    metadata = admin.list_topics(timeout=TIMEOUT_S).topics
+    leaders = {name: _leaders(topic) for name, topic in metadata.items() if not name.startswith("__")}
+    wanted = [(name, number) for name, found in leaders.items() for number, leader in enumerate(found) if leader >= 0]
+    starts, ends = _offsets(admin, wanted, EARLIEST), _offsets(admin, wanted, LATEST)
+    topics = {
+        name: [Span(starts.get((name, n), 0), ends.get((name, n), 0), leader) for n, leader in enumerate(found)]
+        for name, found in leaders.items()
+    }
+    return Snapshot(time.monotonic(), topics, _committed(admin))
+
+
+def _leaders(topic: Any) -> list[int]:
+    return [topic.partitions[number].leader for number in sorted(topic.partitions)]
+
+
+def _offsets(admin: AdminClient, wanted: Iterable[tuple[str, int]], spec: Any) -> dict[tuple[str, int], int]:
+    asked = {TopicPartition(topic, number): spec for topic, number in wanted}
+    if not asked:
+        return {}
+    answers = admin.list_offsets(asked, request_timeout=TIMEOUT_S)
+    return {(where.topic, where.partition): answer.result().offset for where, answer in answers.items()}
+
+
+def _committed(admin: AdminClient) -> dict[str, dict[str, dict[int, int]]]:
+    listed = admin.list_consumer_groups(request_timeout=TIMEOUT_S).result()
+    names = sorted(group.group_id for group in listed.valid)[:GROUPS]
+    asked = {
+        name: admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(name)], request_timeout=TIMEOUT_S)[name]
+        for name in names
+    }
+    out: dict[str, dict[str, dict[int, int]]] = {}
+    for name, answer in asked.items():
+        for where in answer.result().topic_partitions or ():
+            if where.offset >= 0:
+                out.setdefault(name, {}).setdefault(where.topic, {})[where.partition] = where.offset
+    return out

@@ -1,0 +1,41 @@
+"""Metrics of the cluster as the gateway last saw it: records written, lag of our consumer groups, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from schemas.catalogue import DLQ_SUFFIX, catalogue
+
+if TYPE_CHECKING:
+    from gateway.cluster import Cluster
+
+OURS = "eventsphere."
+
+
+class PlatformCollector(Collector):
+    """Reads what the cluster last said; asks nothing itself, so a scrape never waits for Kafka here."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._cluster.known
+        written = GaugeMetricFamily("eventsphere_topic_records", "Records ever written to a topic", labels=["topic"])
+        dead = GaugeMetricFamily("eventsphere_dead_letters_held", "Dead letters of a topic", labels=["topic"])
+        lag = GaugeMetricFamily(
+            "eventsphere_group_lag_records", "Records a group has not finished", labels=["group", "topic"]
+        )
+        if seen is not None:
+            for topic in catalogue():
+                if topic.endswith(DLQ_SUFFIX):
+                    dead.add_metric([topic.removesuffix(DLQ_SUFFIX)], seen.held(topic))
+                else:
+                    written.add_metric([topic], seen.produced(topic))
+            for group in (name for name in seen.committed if name.startswith(OURS)):
+                for topic in seen.committed[group]:
+                    lag.add_metric([group, topic], seen.lag(group, topic))
+        yield from (written, dead, lag)
