@@ -1,0 +1,268 @@
+"""One connection of the forward protocol: read, decode, into Kafka, then ack.
+
+What was understood and cannot be a record goes to `logs.dlq` and is acked with the rest: a bad record never holds back
+the others or makes its sender send them for ever. A connection whose bytes are no frames is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from schemas.catalogue import declared
+from streams.errors import Invalid
+from streams.logs import TAG
+from streams.metrics import OWN_ERRORS, RECEIVED
+from streams.settings import Forward
+from streams.sources import forward_auth as auth
+from streams.sources.budget import Budget, ReadGate
+from streams.sources.durable import Durable, Letter
+from streams.sources.forward_codec import Chunk, Refused, Splitter, decompress, parse
+from streams.sources.forward_entries import TOPIC, Bad, Context, Window, windows
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 256 << 10
+FRAME_SLACK_BYTES = 64 << 10
+IN_FLIGHT_BYTES = 16 << 20
+"""Of one connection: received and not yet in Kafka; beyond it nothing more is read from it."""
+HANDSHAKE_S = 10.0
+HANDSHAKE_BYTES = 8 << 10
+FRAME_S = 60.0
+"""How long the next bytes of an unfinished frame may take."""
+ACK_S = 60.0
+LETTERS = 100
+"""Bad entries of one batch that get a dead letter each."""
+THREAD_BYTES = 64 << 10
+"""Compressed chunks from this size on are unpacked beside the event loop."""
+
+
+class Closed(Exception):
+    """The connection ends here, for a reason already told."""
+
+
+class Shared:
+    """What the connections of a server have in common."""
+
+    def __init__(
+        self, settings: Forward, durable: Durable, cluster: Callable[[], str], clock: Callable[[], int]
+    ) -> None:
+        self.settings = settings
+        self.durable = durable
+        self.cluster = cluster
+        self.clock = clock
+        self.gate = ReadGate(settings.max_in_flight_bytes)
+        self.unpacked = Budget(max(settings.max_in_flight_bytes, settings.max_chunk_bytes))
+        self.max_record_bytes = declared()[TOPIC].max_message_mib << 20
+
+
+class Connection:
+    """`serve` returns when the connection is over, with everything read from it delivered or given up."""
+
+    def __init__(self, shared: Shared, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._shared = shared
+        self._durable = shared.durable
+        self._reader = reader
+        self._writer = writer
+        self._splitter = Splitter(shared.settings.max_chunk_bytes + FRAME_SLACK_BYTES)
+        self._in_flight = 0
+        self._settled = asyncio.Event()
+        self._reading: asyncio.Task[None] | None = None
+        self._deliveries: set[asyncio.Task[None]] = set()
+        name = writer.get_extra_info("peername")
+        self.peer = f"{name[0]}:{name[1]}" if name else "?"
+
+    async def serve(self, nonce: bytes, hostname: str) -> None:
+        self._reading = asyncio.create_task(self._read(nonce, hostname))
+        await asyncio.wait({self._reading})
+        if not self._reading.cancelled() and (error := self._reading.exception()):
+            log.error("forward connection failed", peer=self.peer, error=repr(error))
+        self._shared.gate.remove(len(self._splitter))
+        self._shared.gate.leave(self)
+        if self._deliveries:
+            await asyncio.wait(self._deliveries)
+
+    def stop_reading(self) -> None:
+        """Make `serve` end once what was read is delivered."""
+        if self._reading:
+            self._reading.cancel()
+
+    def abandon(self) -> None:
+        """Give up what is not in Kafka yet: it was not acked."""
+        self.stop_reading()
+        for task in self._deliveries:
+            task.cancel()
+
+    async def _read(self, nonce: bytes, hostname: str) -> None:
+        with suppress(Closed, ConnectionError, TimeoutError):
+            if self._shared.settings.shared_key.get_secret_value():
+                await self._handshake(nonce, hostname)
+            await self._receive()
+
+    async def _handshake(self, nonce: bytes, hostname: str) -> None:
+        key = self._shared.settings.shared_key.get_secret_value()
+        splitter = Splitter(HANDSHAKE_BYTES)
+        self._writer.write(auth.helo(nonce))
+        frames: list[bytes] = []
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                while not frames:
+                    data = await self._reader.read(HANDSHAKE_BYTES)
+                    if not data:
+                        raise Closed
+                    frames = splitter.feed(data)
+                    if splitter.error and not frames:
+                        raise splitter.error
+            pong, known = auth.answer(frames[0], nonce, key, hostname)
+        except Invalid as error:
+            self._refuse("unauthorized", f"handshake: {error}")
+            raise Closed from None
+        except TimeoutError:
+            self._refuse("unauthorized", f"no PING within {HANDSHAKE_S:.0f} s")
+            raise Closed from None
+        await self._write(pong)
+        if not known:
+            self._refuse("unauthorized", "the sender's shared key is another one")
+            raise Closed
+        await self._take(b"".join((*frames[1:], splitter.pending)))
+
+    async def _receive(self) -> None:
+        while True:
+            await self._shared.gate.enter(self, unfinished=len(self._splitter) > 0)
+            while self._in_flight >= IN_FLIGHT_BYTES:
+                self._settled.clear()
+                await self._settled.wait()
+            patience = FRAME_S if len(self._splitter) else self._shared.settings.idle_timeout_s
+            try:
+                async with asyncio.timeout(patience):
+                    data = await self._reader.read(READ_BYTES)
+            except TimeoutError:
+                data = b""
+            if not data:
+                if len(self._splitter):
+                    self._refuse("cut_off", f"the connection ended {len(self._splitter)} bytes into a frame")
+                return
+            await self._take(data)
+
+    async def _take(self, data: bytes) -> None:
+        """Start the delivery of the frames that are complete; the rest stays with the splitter."""
+        before = len(self._splitter)
+        self._shared.gate.add(len(data))
+        frames = self._splitter.feed(data)
+        error = self._splitter.error
+        if frames:
+            size = before + len(data) - len(self._splitter)
+            self._in_flight += size
+            task = asyncio.create_task(self._deliver(frames, size))
+            self._deliveries.add(task)
+            task.add_done_callback(self._deliveries.discard)
+        if error:
+            self._refuse(error.reason, error.detail)
+            letter = Letter(self._splitter.pending, error.reason, error.detail, self.peer)
+            await self._durable.dead_letter(TOPIC, [letter])
+            raise Closed
+        if not len(self._splitter):
+            self._shared.gate.leave(self)
+
+    async def _deliver(self, frames: list[bytes], size: int) -> None:
+        """All frames of one read: their records into Kafka, what is bad into the dead letters, then the acks."""
+        acks = bytearray()
+        batch = Window()
+        try:
+            for frame in frames:
+                try:
+                    chunk = parse(frame)
+                    await self._deliver_chunk(chunk, batch)
+                    acks += chunk.ack
+                except Refused as error:
+                    self._bad(batch, frame, error)
+                    acks += error.chunk.ack
+                except Invalid as error:
+                    self._bad(batch, frame, error)
+                    self.stop_reading()
+            await self._settle(batch)
+            if acks:
+                await self._write(bytes(acks))
+        except (ConnectionError, TimeoutError):
+            self._writer.transport.abort()
+        finally:
+            self._in_flight -= size
+            self._shared.gate.remove(size)
+            self._settled.set()
+
+    def _bad(self, batch: Window, frame: bytes, error: Invalid) -> None:
+        self._refuse(error.reason, error.detail)
+        batch.bad.append(Bad(frame, error.reason, error.detail))
+
+    async def _deliver_chunk(self, chunk: Chunk, batch: Window) -> None:
+        """Add its records to `batch`, settling that whenever it is full."""
+        if not chunk.compressed:
+            return await self._deliver_entries(chunk, chunk.entries, batch)
+        budget, held = self._shared.unpacked, self._shared.settings.max_chunk_bytes
+        await budget.take(held)
+        try:
+            entries = await _unpack(chunk, held)
+            budget.give(held - len(entries))
+            held = len(entries)
+            await self._deliver_entries(chunk, entries, batch)
+        finally:
+            budget.give(held)
+
+    async def _deliver_entries(self, chunk: Chunk, entries: bytes | memoryview, batch: Window) -> None:
+        shared = self._shared
+        own = chunk.tag == TAG or chunk.tag.startswith(TAG + ".")
+        context = Context(chunk.tag, chunk.chunk, shared.cluster(), shared.clock(), shared.max_record_bytes)
+        for window in windows(entries, context):
+            for bad in window.bad:
+                self._refuse(bad.reason, bad.detail, own=own)
+            batch.add(window)
+            if batch.full:
+                await self._settle(batch)
+
+    async def _settle(self, batch: Window) -> None:
+        """Return when Kafka has every record, or its dead letter; empties `batch`."""
+        too_large = await self._durable.send(batch.records)
+        letters = [Letter(bad.raw, bad.reason, bad.detail, self.peer) for bad in _merged(batch.bad)]
+        for index, why in too_large.items():
+            record = batch.records[index]
+            self._refuse("too_large", why)
+            letters.append(Letter(record.value or b"", "too_large", why, self.peer, record.key))
+        await self._durable.dead_letter(TOPIC, letters)
+        RECEIVED.labels(self._durable.source).inc(len(batch.records) - len(too_large))
+        batch.clear()
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        async with asyncio.timeout(ACK_S):
+            await self._writer.drain()
+
+    def _refuse(self, reason: str, detail: str, *, own: bool = False) -> None:
+        if own:
+            OWN_ERRORS.labels(reason).inc()
+        self._durable.refused(reason, quiet=own, peer=self.peer, detail=detail)
+
+
+async def _unpack(chunk: Chunk, limit: int) -> bytes:
+    """Raises Refused: the sender can be told."""
+    try:
+        if len(chunk.entries) < THREAD_BYTES:
+            return decompress(chunk.entries, chunk.compressed, limit)
+        return await asyncio.to_thread(decompress, chunk.entries, chunk.compressed, limit)
+    except Invalid as error:
+        raise Refused(error.reason, error.detail, chunk) from None
+
+
+def _merged(bad: list[Bad]) -> list[Bad]:
+    """Many bad entries as one dead letter a reason: a chunk of rubbish must not become a million of them."""
+    if len(bad) <= LETTERS:
+        return bad
+    by_reason: dict[str, list[Bad]] = {}
+    for each in bad:
+        by_reason.setdefault(each.reason, []).append(each)
+    return [
+        Bad(b"".join(each.raw for each in group), reason, f"{len(group)} entries; the first: {group[0].detail}")
+        for reason, group in by_reason.items()
+    ]
