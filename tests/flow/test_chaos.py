@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def _numbers(platform: Local, run: str) -> list[int]:
     """Every indexed number of `run`, page by page."""
     out, cursor = list[int](), ""
     while True:
-        page = until(lambda: platform.get("/api/v1/logs", namespace=run, limit=1000, cursor=cursor))
+        page = until(partial(platform.get, "/api/v1/logs", namespace=run, limit=1000, cursor=cursor))
         out += [int(item["record"]["number"]) for item in page["items"]]
         cursor = page["next"]
         if not cursor:

@@ -126,8 +126,7 @@ def test_children_die_with_the_supervisor(tmp_path: Path) -> None:
     script = (
         "import os, sys, time\n"
         "from deploy.local.children import Command\n"
-        "from itertools import pairwise
-from pathlib import Path\n"
+        "from pathlib import Path\n"
         f"c = Command('a', {FOREVER!r}, dict(os.environ), Path({str(tmp_path / 'a.log')!r}))\n"
         "c.start(); time.sleep(0.3); print(c.pid, flush=True); time.sleep(600)\n"
     )
