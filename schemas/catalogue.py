@@ -36,7 +36,12 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def config(self) -> dict[str, str]:
         """Kafka's topic configuration."""
-        out = {"cleanup.policy": self.cleanup, "max.message.bytes": str((self.max_message_mib << 20) + 65_536)}
+        out = {
+            "cleanup.policy": self.cleanup,
+            "max.message.bytes": str((self.max_message_mib << 20) + 65_536),
+            # Kafka 4 refuses records more than an hour ahead of its clock: one sender's wrong clock must not stop it.
+            "message.timestamp.after.max.ms": str((1 << 63) - 1),
+        }
         if self.cleanup == "delete":
             out["retention.ms"] = str(self.retention_hours * HOUR_MS)
             out["retention.bytes"] = str(self.retention_gib << 30)
