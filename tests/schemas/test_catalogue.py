@@ -1,4 +1,4 @@
-"""The catalogue is whole: every topic has a schema and an example that fit each other, and old records stay readable."""
+"""The catalogue is whole: each topic has a schema and an example that fit, and old records stay readable."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def test_a_record_written_by_an_older_version_is_read(file: Path) -> None:
     topic = declared()[file.stem.rpartition(".")[0]]
     struct = struct_of(topic)
     if struct is None:
+        assert isinstance(json.loads(file.read_bytes()), dict)
         return
     record = msgspec.json.decode(file.read_bytes(), type=struct)
     again = msgspec.json.decode(msgspec.json.encode(record), type=struct)
