@@ -18,8 +18,8 @@ from streams.errors import Retryable
 from streams.kafka import client
 from streams.settings import Kafka
 
-EARLIEST: Any = OffsetSpec.earliest()
-LATEST: Any = OffsetSpec.latest()
+EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 FRESH_S = 2.0
 TIMEOUT_S = 10.0
 GROUPS = 200

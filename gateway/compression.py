@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 
 import zstandard
@@ -11,6 +10,8 @@ from gateway.problems import Problem
 from streams.errors import Invalid
 
 PIECE = 1 << 20
+ZSTD_PIECE = 512
+"""Bytes put in at a time: at most 128 blocks of 128 KiB come out of them before the limit is looked at."""
 WINDOW = 8 << 20
 """The largest window of zstd we keep memory for (its own recommendation for decoders)."""
 GZIP = 31
@@ -52,13 +53,19 @@ def _gzip(body: bytes, limit: int) -> bytes:
 def _zstd(body: bytes, limit: int) -> bytes:
     out = bytearray()
     decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+    stream = decompressor.decompressobj()
     try:
-        with decompressor.stream_reader(io.BytesIO(body), read_across_frames=True) as stream:
-            while piece := stream.read(PIECE):
-                out += piece
+        for start in range(0, len(body), ZSTD_PIECE):
+            rest = body[start : start + ZSTD_PIECE]
+            while rest:
+                stream = decompressor.decompressobj() if stream.eof else stream
+                out += stream.decompress(rest)
+                rest = stream.unused_data
                 _check(len(out), limit)
     except zstandard.ZstdError as error:
         raise Invalid("compression", f"not zstd: {error}") from None
+    if not stream.eof:
+        raise Invalid("compression", "the zstd stream ends early")
     return bytes(out)
 
 

@@ -1,4 +1,4 @@
-"""Log records as they come over HTTP: NDJSON or a JSON array in, one record for Kafka each, its bytes as they were. Pure.
+"""Log records as they come over HTTP: NDJSON or a JSON array in, a record for Kafka each, its bytes as they were. Pure.
 
 Only looked at to see that it is a JSON object, when it happened, and whether it names its cluster.
 """

@@ -1,4 +1,4 @@
-"""Reads given records from Kafka: one by its offset, or the newest of a partition. One consumer, one reading at a time."""
+"""Reads given records from Kafka: one by its offset, or a span of a partition. One consumer, one reading at a time."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import structlog
 
 from gateway.accounts import Accounts
 from gateway.cluster import Cluster
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 
     from streams.sinks.index.port import Index
     from streams.views import View
+
+
+log = structlog.get_logger(__name__)
+INDEX_RETRY_S = 1.0
 
 
 def now_ms() -> int:
@@ -110,6 +115,7 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
             silences=View(settings.kafka, "silences", msgspec.json.Decoder(Silence).decode),
         )
         starting = [asyncio.create_task(view.start(), name="view") for view in views.all]
+        starting.append(asyncio.create_task(_open(index), name="index"))
         stack.push_async_callback(_settle, starting)
         for view in views.all:
             stack.push_async_callback(view.close)
@@ -120,6 +126,16 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
         yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, clock)
+
+
+async def _open(index: Index) -> None:
+    """Open the index, however long it is away."""
+    while True:
+        try:
+            return await index.open()
+        except Retryable as error:
+            log.info("index.away", reason=error.reason)
+            await asyncio.sleep(INDEX_RETRY_S)
 
 
 async def _settle(tasks: list[asyncio.Task[None]]) -> None:

@@ -1,4 +1,4 @@
-"""`GET /api/v1/alerts`: the states of alerts as they are now, from a complete copy of `alerts.state` in this process."""
+"""`GET /api/v1/alerts`: the states of alerts as they are now, from a complete copy of `alerts.state` held here."""
 
 from __future__ import annotations
 
