@@ -48,6 +48,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[AlertState]
     """Those of the notification that this channel is told about."""
     context: Context
+    notes: list[str]
+    """What is missing of the context, and why."""
     now_ms: int
 
 

@@ -15,6 +15,7 @@ from functools import cache
 
 import jinja2
 import structlog
+from markupsafe import escape
 
 from schemas.notifications import Notification
 from streams.sinks.letter import Letter, one_line
@@ -84,10 +85,13 @@ def bodies(letter: Letter) -> tuple[str, str]:
         log.warning("mail.not_rendered", notification=letter.notification, error=type(error).__name__)
         lines = [f"{alert.name} ({alert.state}) since {alert.since} {alert.summary}" for alert in letter.alerts]
         text = "\n".join([letter.subject, "", *lines, "", "(The usual form of this mail could not be rendered.)"])
-        html = jinja2.Template("<pre>{{ text }}</pre>", autoescape=True).render(text=text)
-    return _cut(text), html if len(
-        html
-    ) <= MAX_BODY_CHARS else f"<pre>{jinja2.utils.markupsafe.escape(_cut(text))}</pre>"
+        html = _plain(text)
+    text = _cut(text)
+    return text, html if len(html) <= MAX_BODY_CHARS else _plain(text)
+
+
+def _plain(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>"
 
 
 def _cut(text: str) -> str:

@@ -29,6 +29,7 @@ IDLE_S = 20.0
 MAX_MESSAGES = 100
 """Messages over one connection: servers limit it."""
 REPLY_CHARS = 300
+DEFAULT_SENDER = "eventsphere@localhost"
 SHUTTING_DOWN = 421
 OUR_FAULT = {530, 534, 535, 538}
 """Replies about login and TLS (RFC 4954 section 6)."""
@@ -68,7 +69,7 @@ def parse_url(url: str) -> Server:
         port=port,
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        sender=query.get("from", ["eventsphere@localhost"])[0],
+        sender=query.get("from", [DEFAULT_SENDER])[0],
         ca_file=query.get("ca_file", [""])[0],
     )
 

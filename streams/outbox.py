@@ -1,0 +1,341 @@
+"""The outbox: which deliveries are to be made, were made, and when to try again. Pure: the agent's keyed state.
+
+One entry a notification, with a delivery for each target of its receiver. A delivery leaves `pending` only with its
+outcome, written with the same state change; sending itself is done elsewhere (streams/lanes.py), on what `due` says. A
+delivered notification is remembered for a while, so that the same one read again is not sent again.
+
+A receiver `alertmanager` forgets alerts it does not hear of: what it took is kept as an entry `refresh/...` that comes
+up every `REFRESH_MS` until the group resolves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+
+import msgspec
+
+from schemas.base import Event, digest, encode
+from schemas.headers import cloud_headers
+from schemas.notifications import Decision, Notification, Outcome, Result
+from streams.dead_letters import letter
+from streams.errors import Failure, Invalid, Retryable
+from streams.record import Outgoing, Record
+from streams.sinks.channel import Away
+from streams.state import State
+
+TOPIC = "notifications"
+OUTCOMES = "notifications.outcomes"
+AGENT = "deliver-notifications"
+BACKOFF_MS = (10_000, 60_000, 600_000, 3_600_000)
+"""Waits after a refusal for now; the last one again and again until `EXPIRY_MS`."""
+AWAY_MS = (1_000, 2_000, 5_000, 15_000, 30_000)
+EXPIRY_MS = 24 * 3_600_000
+REMEMBER_MS = 24 * 3_600_000
+REMEMBER = 5_000
+"""Delivered notifications remembered a partition."""
+REFRESH_MS = 60_000
+REFRESH = "refresh/"
+
+
+class Step(StrEnum):
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    SHADOW = "shadow"
+
+
+class Delivery(Event, frozen=True, kw_only=True):
+    """One target of one notification. `refusals` counts what the other side refused for now, `attempts` every try."""
+
+    channel: str
+    ref: str
+    name: str
+    step: Step = Step.PENDING
+    attempts: int = 0
+    refusals: int = 0
+    next_at_ms: int = 0
+
+
+class Entry(Event, frozen=True, kw_only=True):
+    """`notification` is dropped when nothing is pending; `offset` is that of the record it came with."""
+
+    notification: Notification | None
+    deliveries: list[Delivery]
+    partition: int
+    offset: int
+    accepted_at_ms: int
+    done_at_ms: int = 0
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A delivery whose turn it is."""
+
+    key: str
+    delivery: Delivery
+    notification: Notification
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A target a notification goes to, as the configuration says now."""
+
+    channel: str
+    ref: str
+    name: str
+
+
+class Outbox:
+    version = 1
+    entry = Entry
+
+    def __init__(self, plan: Callable[[Notification], Sequence[Planned]], *, shadow: bool = False) -> None:
+        """`plan` raises Invalid when there is no such receiver."""
+        self._plan = plan
+        self._shadow = shadow
+
+    def decide(self, state: State[Entry], record: Record) -> Iterable[Outgoing]:
+        notification = parse(record)
+        if notification.decision is not Decision.SEND:
+            return []
+        known = state.get(notification.id)
+        if known is not None:
+            if record.offset > known.offset:
+                state[notification.id] = _reopened(known, notification, record)
+            return []
+        deliveries = [Delivery(channel=p.channel, ref=p.ref, name=p.name) for p in self._plan(notification)]
+        entry = Entry(
+            notification=notification,
+            deliveries=deliveries,
+            partition=record.partition,
+            offset=record.offset,
+            accepted_at_ms=record.timestamp_ms,
+        )
+        out: list[Outgoing] = []
+        if self._shadow:
+            entry = _replace(entry, deliveries=[_replace(each, step=Step.SHADOW) for each in deliveries])
+            out = [_outcome(notification, each, Result.SHADOW, record.timestamp_ms) for each in entry.deliveries]
+        state[notification.id] = _closed(entry, record.timestamp_ms)
+        return out
+
+    def tick(self, state: State[Entry], now_ms: int) -> Iterable[Outgoing]:
+        """Give up what could not be delivered in a day; forget what was delivered long ago."""
+        out = [each for key, entry in list(state.items()) for each in self._expired(state, key, entry, now_ms)]
+        done = sorted((entry.done_at_ms, key) for key, entry in state.items() if entry.done_at_ms)
+        surplus = len(done) - REMEMBER
+        for index, (at, key) in enumerate(done):
+            if index >= surplus and now_ms - at < REMEMBER_MS:
+                break
+            del state[key]
+        return out
+
+    def _expired(self, state: State[Entry], key: str, entry: Entry, now_ms: int) -> list[Outgoing]:
+        if entry.notification is None or key.startswith(REFRESH) or now_ms - entry.accepted_at_ms < EXPIRY_MS:
+            return []
+        tried = [each for each in entry.deliveries if each.step is Step.PENDING and each.attempts]
+        failure = Invalid("expired", f"not delivered within {EXPIRY_MS // 3_600_000} h")
+        return [
+            record
+            for each in tried
+            for record in self._failed(state, Due(key, each, entry.notification), each, failure, now_ms)
+        ]
+
+    def due(self, state: State[Entry], now_ms: int, limit: int = 256) -> list[Due]:
+        """Deliveries to be made now, longest waiting first; of one group to one target the oldest only: in order."""
+        waiting: dict[tuple[str, str], Due] = {}
+        for key, entry in state.items():
+            notification = entry.notification
+            if notification is None:
+                continue
+            for delivery in entry.deliveries:
+                if delivery.step is Step.PENDING:
+                    place = (delivery.ref, key if key.startswith(REFRESH) else group_of(notification))
+                    first = waiting.get(place)
+                    if first is None or _order(notification) < _order(first.notification):
+                        waiting[place] = Due(key, delivery, notification)
+        ready = [each for each in waiting.values() if each.delivery.next_at_ms <= now_ms]
+        ready.sort(key=lambda each: (each.delivery.next_at_ms, *_order(each.notification)))
+        return ready[:limit]
+
+    def settle(
+        self,
+        state: State[Entry],
+        due: Due,
+        failure: Failure | None,
+        now_ms: int,
+        *,
+        wait_ms: int = 0,
+        last: bool = False,
+    ) -> list[Outgoing]:
+        """Record what an attempt came to. `failure` None: taken over; `wait_ms`: not before, as the lane knows;
+        `last`: a re-sending said that everything resolved, so no more follow.
+
+        Returns the outcome and, for what is given up, the dead letter.
+        """
+        entry = state.get(due.key)
+        if entry is None:
+            return []
+        current = next((d for d in entry.deliveries if d.ref == due.delivery.ref), None)
+        if current is None or current.step is not Step.PENDING:
+            return []
+        if due.key.startswith(REFRESH):
+            return self._refreshed(state, due, entry, failure, now_ms, last)
+        tried = _replace(current, attempts=current.attempts + 1)
+        if failure is None:
+            _put(state, due.key, entry, _replace(tried, step=Step.SENT), now_ms)
+            self._keep_fresh(state, due, entry, now_ms)
+            return [_outcome(due.notification, tried, Result.SENT, now_ms)]
+        if isinstance(failure, Invalid):
+            return self._failed(state, due, tried, failure, now_ms)
+        tried = _again(tried, due.key, failure, now_ms, wait_ms)
+        _put(state, due.key, entry, tried, now_ms)
+        return [_outcome(due.notification, tried, Result.RETRY, now_ms, failure)]
+
+    def _failed(self, state: State[Entry], due: Due, tried: Delivery, failure: Failure, now_ms: int) -> list[Outgoing]:
+        entry = state[due.key]
+        _put(state, due.key, entry, _replace(tried, step=Step.FAILED), now_ms)
+        return [
+            _outcome(due.notification, tried, Result.FAILED, now_ms, failure),
+            letter(
+                _record(entry, due.notification),
+                agent=AGENT,
+                reason=failure.reason,
+                detail=failure.detail,
+                attempt=tried.attempts,
+            ),
+        ]
+
+    def _keep_fresh(self, state: State[Entry], due: Due, entry: Entry, now_ms: int) -> None:
+        if due.delivery.channel != "alertmanager":
+            return
+        key = refresh_key(due.notification, due.delivery.ref)
+        before = state.get(key)
+        if before and before.notification and before.notification.flush > due.notification.flush:
+            return
+        if due.notification.status == "firing":
+            fresh = _replace(due.delivery, step=Step.PENDING, attempts=0, refusals=0, next_at_ms=now_ms + REFRESH_MS)
+            state[key] = _replace(entry, deliveries=[fresh], notification=due.notification, accepted_at_ms=now_ms)
+        elif before is not None:
+            del state[key]
+
+    def _refreshed(
+        self, state: State[Entry], due: Due, entry: Entry, failure: Failure | None, now_ms: int, last: bool
+    ) -> list[Outgoing]:
+        """A re-sending leaves no outcome unless it is refused for good, and then no more is sent."""
+        if entry.notification != due.notification:
+            return []
+        if isinstance(failure, Invalid):
+            del state[due.key]
+            return [_outcome(due.notification, due.delivery, Result.FAILED, now_ms, failure)]
+        if failure is None and last:
+            del state[due.key]
+            return []
+        wait = REFRESH_MS if failure is None else AWAY_MS[-1]
+        _put(state, due.key, entry, _replace(due.delivery, next_at_ms=now_ms + wait), now_ms)
+        return []
+
+
+def parse(record: Record) -> Notification:
+    """Raises Invalid("decode")."""
+    try:
+        return _decoder.decode(record.value or b"")
+    except msgspec.DecodeError as error:
+        raise Invalid("decode", str(error)) from error
+
+
+_decoder = msgspec.json.Decoder(Notification)
+_replace = msgspec.structs.replace
+
+
+def group_of(notification: Notification) -> str:
+    return f"{notification.tenant}/{notification.receiver}/{notification.group_key}"
+
+
+def refresh_key(notification: Notification, ref: str) -> str:
+    return REFRESH + digest(group_of(notification), ref)
+
+
+def _order(notification: Notification) -> tuple[int, int]:
+    return (notification.decided_at_ms, notification.flush)
+
+
+def _reopened(entry: Entry, notification: Notification, record: Record) -> Entry:
+    """The same notification again, by a later record (a replayed dead letter): what had failed gets another chance."""
+    failed = any(each.step is Step.FAILED for each in entry.deliveries)
+    if not failed:
+        return _replace(entry, offset=record.offset)
+    deliveries = [
+        _replace(each, step=Step.PENDING, refusals=0, next_at_ms=0) if each.step is Step.FAILED else each
+        for each in entry.deliveries
+    ]
+    return _replace(
+        entry,
+        deliveries=deliveries,
+        notification=notification,
+        offset=record.offset,
+        accepted_at_ms=record.timestamp_ms,
+        done_at_ms=0,
+    )
+
+
+def _closed(entry: Entry, now_ms: int) -> Entry:
+    if any(each.step is Step.PENDING for each in entry.deliveries):
+        return entry
+    return _replace(entry, notification=None, done_at_ms=max(now_ms, 1))
+
+
+def _put(state: State[Entry], key: str, entry: Entry, delivery: Delivery, now_ms: int) -> None:
+    deliveries = [delivery if each.ref == delivery.ref else each for each in entry.deliveries]
+    state[key] = _closed(_replace(entry, deliveries=deliveries), now_ms)
+
+
+def _again(delivery: Delivery, key: str, failure: Failure, now_ms: int, wait_ms: int) -> Delivery:
+    """When to try again: a server that is away says nothing about the delivery, so that is not held against it."""
+    asked = round(failure.after_s * 1000) if isinstance(failure, Retryable) else 0
+    if isinstance(failure, Away):
+        # Its turn comes after those that have not been tried yet: it may be what the server chokes on.
+        pause = AWAY_MS[min(delivery.attempts - 1, len(AWAY_MS) - 1)]
+        return _replace(delivery, next_at_ms=now_ms + max(pause, wait_ms, asked))
+    wait = BACKOFF_MS[min(delivery.refusals, len(BACKOFF_MS) - 1)]
+    jittered = wait + round(wait * 0.2 * _fraction(key, delivery.ref, str(delivery.refusals)))
+    return _replace(delivery, refusals=delivery.refusals + 1, next_at_ms=now_ms + max(jittered, wait_ms, asked))
+
+
+def _fraction(*parts: str) -> float:
+    """In [0, 1), from what it is for: spreads retries without a hidden source of randomness."""
+    return int(digest(*parts)[:8], 16) / 0x1_0000_0000
+
+
+def _outcome(
+    notification: Notification, delivery: Delivery, result: Result, now_ms: int, failure: Failure | None = None
+) -> Outgoing:
+    outcome = Outcome(
+        notification=notification.id,
+        tenant=notification.tenant,
+        receiver=notification.receiver,
+        channel=delivery.channel,
+        target=delivery.name,
+        attempt=delivery.attempts,
+        result=result,
+        reason=str(failure)[:500] if failure else "",
+        at_ms=now_ms,
+        retry_at_ms=delivery.next_at_ms if result is Result.RETRY else 0,
+    )
+    headers = cloud_headers(
+        topic=OUTCOMES,
+        id=digest(notification.id, delivery.ref, str(delivery.attempts), result),
+        type="notification.outcome",
+        source=f"eventsphere/{AGENT}",
+        time_ms=now_ms,
+        subject=notification.id,
+    )
+    return Outgoing(OUTCOMES, encode(outcome), notification.id.encode(), headers, now_ms)
+
+
+def _record(entry: Entry, notification: Notification) -> Record:
+    key = group_of(notification).encode()
+    return Record(TOPIC, entry.partition, entry.offset, key, encode(notification), entry.accepted_at_ms)
+
+
+def pending(state: State[Entry]) -> Iterator[tuple[str, Entry]]:
+    """Entries with something left to send, for status and tests."""
+    return ((key, entry) for key, entry in state.items() if entry.notification is not None)

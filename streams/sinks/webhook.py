@@ -1,0 +1,100 @@
+"""Channel `webhook`: Alertmanager's webhook payload, version 4, by a guarded POST.
+
+Format: prometheus.io/docs/alerting/latest/configuration/#webhook_config. The notification's id goes along as
+`Idempotency-Key`, so that a receiver can tell a repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+
+from schemas.alerting import Receiver, WebhookConfig
+from schemas.alerts import AlertState, Status
+from schemas.base import encode, rfc3339
+from schemas.notifications import Notification
+from streams.sinks.channel import Job, Target, reference
+from streams.sinks.guard import guarded_session, host_of
+from streams.sinks.http import post
+from streams.sinks.letter import common_annotations, common_labels
+
+NO_END = "0001-01-01T00:00:00Z"
+"""Go's zero time, which is what Alertmanager writes for an alert without an end."""
+
+
+class Webhook:
+    name = "webhook"
+    wants_context = False
+
+    def __init__(self, external_url: str, *, allow_private: bool) -> None:
+        self._external_url = external_url
+        self._allow_private = allow_private
+        self._session: aiohttp.ClientSession | None = None
+
+    def targets(self, receiver: Receiver) -> Sequence[Target]:
+        return [target(self.name, config) for config in receiver.webhook]
+
+    async def send(self, job: Job) -> None:
+        config = job.target.config
+        assert isinstance(config, WebhookConfig)  # noqa: S101
+        if self._session is None:
+            self._session = guarded_session(allow_private=self._allow_private)
+        body = encode(payload(job.notification, job.alerts, self._external_url, config.max_alerts))
+        await post(self._session, config.url, body, headers(job, config.authorization), now_s=job.now_ms / 1000)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
+def target(channel: str, config: Any) -> Target:
+    shown = host_of(config.url)
+    return Target(
+        channel=channel, name=shown, ref=reference(channel, config.url), lane=f"{channel} {shown}", config=config
+    )
+
+
+def headers(job: Job, authorization: str) -> dict[str, str]:
+    out = {
+        "Content-Type": "application/json",
+        "User-Agent": "Eventsphere",
+        "Idempotency-Key": f"{job.notification.id}-{job.target.ref}",
+    }
+    if authorization:
+        out["Authorization"] = authorization
+    return out
+
+
+def payload(
+    notification: Notification, alerts: Sequence[AlertState], external_url: str, max_alerts: int = 0
+) -> dict[str, Any]:
+    shown = alerts[:max_alerts] if max_alerts else alerts
+    firing = any(alert.state is not Status.RESOLVED for alert in alerts)
+    return {
+        "version": "4",
+        "groupKey": notification.group_key,
+        "truncatedAlerts": len(alerts) - len(shown) + notification.truncated,
+        "status": "firing" if firing else "resolved",
+        "receiver": notification.receiver,
+        "groupLabels": notification.group_labels,
+        "commonLabels": common_labels(alerts),
+        "commonAnnotations": common_annotations(alerts),
+        "externalURL": external_url,
+        "alerts": [_alert(alert) for alert in shown],
+    }
+
+
+def _alert(alert: AlertState) -> dict[str, Any]:
+    resolved = alert.state is Status.RESOLVED
+    return {
+        "status": "resolved" if resolved else "firing",
+        "labels": alert.labels,
+        "annotations": alert.annotations,
+        "startsAt": rfc3339(alert.starts_at_ms),
+        "endsAt": rfc3339(alert.ends_at_ms or alert.updated_at_ms) if resolved else NO_END,
+        "generatorURL": alert.generator_url,
+        "fingerprint": alert.fingerprint,
+    }
