@@ -6,7 +6,7 @@ from schemas.alerts import NO_TENANT
 from schemas.base import Event
 
 
-class Match(Event, kw_only=True, tag_field="kind", tag="match"):
+class Match(Event, frozen=True, kw_only=True, tag_field="kind", tag="match"):
     """One record matched one rule. Key: hash(rule, group). Ordered by (time_ms, topic, partition, offset)."""
 
     rule: str
@@ -15,7 +15,12 @@ class Match(Event, kw_only=True, tag_field="kind", tag="match"):
     topic: str
     partition: int
     offset: int
+    topic_id: str = ""
+    """Kafka's id of the topic: offsets of a recreated topic start again and are other records."""
     time_ms: int
+    """Event time of the record, never beyond the clock of the matcher."""
+    seen_ms: int = 0
+    """When it was matched, by the clock: how long a late match waits for others that are late with it."""
     weight: int = 1
     """How many occurrences the record stands for (`count_delta` of Kubernetes events)."""
     labels: dict[str, str] = {}
@@ -24,15 +29,25 @@ class Match(Event, kw_only=True, tag_field="kind", tag="match"):
     cluster: str = ""
 
 
-class Progress(Event, kw_only=True, tag_field="kind", tag="progress"):
-    """How far the matcher is in one source partition: sent to every partition of `rules.matches`.
+class Mark(Event, frozen=True, kw_only=True):
+    """How far one source partition is: its next record is expected to have event time `time_ms` or later.
 
-    No record of (topic, partition) with an event time before `time_ms` - lateness will come any more;
-    `idle` says the partition was read to its end, so that time there passes by the clock.
+    `at_ms`: when this was so, by the clock. All records before it in the partition have been matched, their matches are
+    in `rules.matches` before this mark. Marks may go back in time: the partition then brings old records.
     """
 
     topic: str
     partition: int
-    offset: int
     time_ms: int
-    idle: bool = False
+    at_ms: int
+
+
+class Progress(Event, frozen=True, kw_only=True, tag_field="kind", tag="progress"):
+    """How far a matcher is, sent to every partition of `rules.matches`.
+
+    `partitions`: how many each input topic has, so that time waits for those not heard of yet. An idle partition's mark
+    passes with the clock, so that silence does not freeze time.
+    """
+
+    marks: list[Mark]
+    partitions: dict[str, int]

@@ -1,0 +1,236 @@
+"""All conditions of one input -> one Python function, built as a syntax tree: no user text is ever evaluated as code.
+
+Three-valued by construction: `true_when(node)` and `false_when(node)` are two conditions, and of a record that lacks
+the field (or has another type there) both are false. So a missing field makes a predicate false, and its negation too.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any as Opaque
+from typing import cast
+
+from streams.rules import nodes
+from streams.rules.nodes import Node, Path
+from streams.rules.parser import pattern
+from streams.rules.values import HELPERS
+
+Evaluate = Callable[[dict[str, Opaque]], list[int]]
+"""A record -> positions of the conditions that are true of it, ascending."""
+
+
+def compile_all(trees: Sequence[Node]) -> Evaluate:
+    """One function for all `trees`: each field is fetched once, costly tests shared by several conditions run once."""
+    return _Compiler(trees).function()
+
+
+@cache
+def _template(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+class _Fill(ast.NodeTransformer):
+    def __init__(self, parts: dict[str, ast.expr]) -> None:
+        self._parts = parts
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._parts.get(node.id, node)
+
+
+def _code(text: str, **parts: ast.expr) -> ast.expr:
+    """Our own template `text` with its upper-case names replaced by expressions."""
+    return cast(ast.expr, _Fill(parts).visit(copy.deepcopy(_template(text))))
+
+
+class _Compiler:
+    def __init__(self, trees: Sequence[Node]) -> None:
+        self._trees = trees
+        self._fields: dict[tuple[str | int, ...], str] = {}
+        self._fetches: list[ast.stmt] = []
+        self._names: dict[str, Opaque] = dict(HELPERS)
+        self._shared: dict[nodes.TextTest, str] = {}
+        self._uses = Counter(_text_tests(trees))
+
+    def function(self) -> Evaluate:
+        conditions = [
+            ast.If(self.true_when(tree), [ast.Expr(_code("append(N)", N=ast.Constant(index)))], [])
+            for index, tree in enumerate(self._trees)
+        ]
+        module = ast.parse("def evaluate(record):\n    out = []\n    append = out.append\n    return out")
+        function = cast(ast.FunctionDef, module.body[0])
+        unset = [ast.parse(f"{name} = None").body[0] for name in self._shared.values()]
+        function.body[2:2] = [*self._fetches, *unset, *conditions]
+        ast.fix_missing_locations(module)
+        exec(compile(module, "<rules>", "exec"), self._names)  # noqa: S102 the tree is ours, user text only in constants
+        evaluate: Evaluate = self._names["evaluate"]
+        return evaluate
+
+    # conditions
+
+    def true_when(self, node: Node) -> ast.expr:
+        match node:
+            case nodes.Not(operand=operand):
+                return self.false_when(operand)
+            case nodes.All(operands=operands):
+                return ast.BoolOp(ast.And(), [self.true_when(o) for o in operands])
+            case nodes.Any(operands=operands):
+                return ast.BoolOp(ast.Or(), [self.true_when(o) for o in operands])
+        return self._test(node, truth=True)
+
+    def false_when(self, node: Node) -> ast.expr:
+        match node:
+            case nodes.Not(operand=operand):
+                return self.true_when(operand)
+            case nodes.All(operands=operands):
+                return ast.BoolOp(ast.Or(), [self.false_when(o) for o in operands])
+            case nodes.Any(operands=operands):
+                return ast.BoolOp(ast.And(), [self.false_when(o) for o in operands])
+        return self._test(node, truth=False)
+
+    def _test(self, node: Node, *, truth: bool) -> ast.expr:
+        match node:
+            case nodes.Literal(value=value):
+                return ast.Constant(value is truth)
+            case nodes.Has(path=path):
+                return _code("V is not MISSING" if truth else "V is MISSING", V=self._field(path))
+            case nodes.TextTest():
+                return self._text_test(node, truth)
+            case nodes.Compare(op="in"):
+                return self._membership(node, truth)
+            case nodes.Compare(op="==" | "!="):
+                return self._equality(node, truth == (node.op == "=="))
+            case nodes.Compare():
+                return self._order(node, truth)
+            case Path():
+                return _code("V is True" if truth else "V is False", V=self._field(node))
+        raise AssertionError(f"not a condition: {node}")
+
+    def _equality(self, node: nodes.Compare, equal: bool) -> ast.expr:
+        left, right = node.left, node.right
+        if isinstance(left, nodes.Literal):
+            left, right = right, left
+        if not isinstance(right, nodes.Literal) or not isinstance(left, Path):
+            return _code("equal(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(equal))
+        parts = {"V": self._field(left), "L": ast.Constant(right.value)}
+        if right.value is None or isinstance(right.value, bool):
+            return _code("V is L" if equal else "V is not MISSING and V is not L", **parts)
+        if isinstance(right.value, str):
+            return _code("V == L" if equal else "V is not MISSING and V != L", **parts)
+        return _code(
+            "V == L and type(V) is not bool" if equal else "V is not MISSING and (V != L or type(V) is bool)", **parts
+        )
+
+    def _order(self, node: nodes.Compare, truth: bool) -> ast.expr:
+        op = node.op if truth else {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[node.op]
+        if isinstance(node.left, Path) and isinstance(node.right, nodes.Literal):
+            check = "type(V) is str" if isinstance(node.right.value, str) else "type(V) in NUMBERS"
+            return _code(f"{check} and V {op} L", V=self._field(node.left), L=ast.Constant(node.right.value))
+        return _code(f"ordered(A, B) and A {op} B", A=self._value(node.left), B=self._value(node.right))
+
+    def _membership(self, node: nodes.Compare, truth: bool) -> ast.expr:
+        left, right = node.left, node.right
+        if isinstance(left, Path) and isinstance(right, nodes.Items) and all(isinstance(v, str) for v in right.values):
+            parts = {"V": self._field(left), "S": self._constant(frozenset(right.values))}
+            return _code(
+                "type(V) is str and V in S" if truth else "V is not MISSING and (type(V) is not str or V not in S)",
+                **parts,
+            )
+        return _code("member(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(truth))
+
+    def _text_test(self, node: nodes.TextTest, truth: bool) -> ast.expr:
+        if self._uses[node] > 1:
+            name = self._shared.setdefault(node, f"shared{len(self._shared)}")
+            test = _code("(P if P is not None else (W := C))", P=_name(name), C=self._three_valued(node))
+            for part in ast.walk(test):
+                if isinstance(part, ast.NamedExpr):
+                    part.target = ast.Name(name, ast.Store())
+            return _code("T == R", T=test, R=ast.Constant(1 if truth else 0))
+        guard, test = self._text_parts(node)
+        return _and([*guard, test if truth else ast.UnaryOp(ast.Not(), test)])
+
+    def _three_valued(self, node: nodes.TextTest) -> ast.expr:
+        """1 true, 0 false, -1 neither: once computed, kept for the other conditions that ask."""
+        guard, test = self._text_parts(node)
+        return _code("(1 if C else 0) if G else -1", C=test, G=_and(guard or [ast.Constant(True)]))
+
+    def _text_parts(self, node: nodes.TextTest) -> tuple[list[ast.expr], ast.expr]:
+        target, argument = self._value(node.target), self._value(node.argument)
+        guard = [
+            _code("type(V) is str", V=code)
+            for side, code in ((node.target, target), (node.argument, argument))
+            if not isinstance(side, nodes.Literal)
+        ]
+        if isinstance(node.argument, nodes.Literal) and node.name == "matches":
+            search = pattern(str(node.argument.value)).search
+            return guard, _code("S(V) is not None", S=self._constant(search), V=target)
+        template = {"contains": "L in V", "startsWith": "V.startswith(L)", "endsWith": "V.endswith(L)"}[node.name]
+        return guard, _code(template, V=target, L=argument)
+
+    # values
+
+    def _value(self, node: Node) -> ast.expr:
+        match node:
+            case Path():
+                return self._field(node)
+            case nodes.Literal(value=value):
+                return ast.Constant(value)
+            case nodes.Items(values=values):
+                return self._constant(list(values))
+            case nodes.Arithmetic(op=op, left=left, right=right):
+                function = "add(A, B)" if op == "+" else "subtract(A, B)"
+                return _code(function, A=self._value(left), B=self._value(right))
+            case nodes.Size(operand=operand):
+                return _code("size(A)", A=self._value(operand))
+        raise AssertionError(f"not a value: {node}")
+
+    def _constant(self, value: Opaque) -> ast.expr:
+        name = f"constant{len(self._names)}"
+        self._names[name] = value
+        return _name(name)
+
+    def _field(self, path: Path) -> ast.expr:
+        return _name(self._fetched(path.parts))
+
+    def _fetched(self, parts: tuple[str | int, ...]) -> str:
+        """The local variable that holds the value at `parts`, fetched before all conditions."""
+        if not parts:
+            return "record"
+        if parts not in self._fields:
+            outer, last = self._fetched(parts[:-1]), parts[-1]
+            name = self._fields[parts] = f"field{len(self._fields)}"
+            key, source = ast.Constant(last), _name(outer)
+            if isinstance(last, int):
+                code = _code("V[K] if type(V) is list and len(V) > K else MISSING", V=source, K=key)
+            elif len(parts) == 1:
+                code = _code("V.get(K, MISSING)", V=source, K=key)
+            else:
+                code = _code("V.get(K, MISSING) if type(V) is dict else MISSING", V=source, K=key)
+            self._fetches.append(ast.Assign([ast.Name(name, ast.Store())], code))
+        return self._fields[parts]
+
+
+def _and(parts: list[ast.expr]) -> ast.expr:
+    return ast.BoolOp(ast.And(), parts) if len(parts) > 1 else parts[0]
+
+
+def _name(name: str) -> ast.expr:
+    return ast.Name(name, ast.Load())
+
+
+def _text_tests(trees: Sequence[Node]) -> list[nodes.TextTest]:
+    out: list[nodes.TextTest] = []
+    stack: list[Node] = list(trees)
+    while stack:
+        node = stack.pop()
+        match node:
+            case nodes.TextTest():
+                out.append(node)
+            case nodes.Not(operand=operand):
+                stack.append(operand)
+            case nodes.All(operands=operands) | nodes.Any(operands=operands):
+                stack.extend(operands)
+    return out
