@@ -1,0 +1,108 @@
+"""`alerts` -> `alerts.state`: what each alert is now, from everything observed of it.
+
+Key: tenant/fingerprint, in both. Guarantee: each change of state is published at least once, in order, with a `seq`
+that grows by one; refreshes change nothing and publish nothing. The same observations give the same states however
+often they are read, and however late. Resolved alerts stay for a day, then they are taken away (a tombstone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.alerts import Alert, AlertState, alert_key, fingerprint
+from schemas.base import digest, encode
+from schemas.headers import cloud_headers
+from streams import episodes
+from streams.due import Due
+from streams.episodes import Change, Entry
+from streams.errors import Invalid
+from streams.record import Outgoing, Record
+from streams.state import State
+
+if TYPE_CHECKING:
+    from streams.worker import Worker
+
+NAME = "keep-alert-state"
+TOPIC = "alerts.state"
+MAX_MS = 253_402_300_799_000
+"""The last second of the year 9999: no time is later."""
+FUTURE_MS = 3_600_000
+"""How far an observation's time may be ahead of the time it was written to Kafka."""
+_decoder = msgspec.json.Decoder(Alert)
+
+
+class KeepAlertState:
+    version = 1
+    entry = Entry
+
+    def __init__(self) -> None:
+        self._due: Due[Entry] = Due(episodes.due_ms)
+
+    def decide(self, state: State[Entry], record: Record) -> Iterable[Outgoing]:
+        """Raises Invalid for what is no alert."""
+        alert = parse(record)
+        key = alert_key(alert.tenant, alert.fingerprint)
+        entry = state.get(key)
+        if entry is not None and record.offset <= entry.applied:
+            return []
+        entry, changes = episodes.observe(entry, alert, record.offset)
+        self._due.put(state, key, entry)
+        return [outgoing(key, change, alert.observed_at_ms) for change in changes]
+
+    def tick(self, state: State[Entry], now_ms: int) -> Iterator[Outgoing]:
+        for key, entry in self._due.pop(state, now_ms):
+            if episodes.is_over(entry, now_ms):
+                del state[key]
+                changes: list[Change] = [None] if entry.visible else []
+            else:
+                entry, changes = episodes.advance(entry, now_ms)
+                self._due.put(state, key, entry)
+            yield from (outgoing(key, change, now_ms) for change in changes)
+
+
+def parse(record: Record) -> Alert:
+    """Raises Invalid: `decode`, `no_labels`, `wrong_fingerprint`, `wrong_key`, `wrong_time`, `from_the_future`."""
+    try:
+        alert = _decoder.decode(record.value or b"")
+    except msgspec.DecodeError as error:
+        raise Invalid("decode", str(error)) from error
+    if not alert.labels:
+        raise Invalid("no_labels", "an alert needs at least one label")
+    if alert.fingerprint != fingerprint(alert.labels):
+        raise Invalid("wrong_fingerprint", f"{alert.fingerprint!r} is not that of its labels")
+    key = alert_key(alert.tenant, alert.fingerprint)
+    if record.key != key.encode():
+        raise Invalid("wrong_key", f"expected {key!r}")
+    if not (0 < alert.starts_at_ms < MAX_MS and 0 < alert.observed_at_ms < MAX_MS and 0 <= alert.ends_at_ms < MAX_MS):
+        raise Invalid("wrong_time", "times are ms since the epoch, startsAt and observedAt not 0")
+    if 0 < alert.ends_at_ms < alert.starts_at_ms:
+        raise Invalid("wrong_time", "endsAt is before startsAt")
+    if not 0 <= alert.for_ms < MAX_MS - alert.starts_at_ms:
+        raise Invalid("wrong_time", "for is negative or endless")
+    if 0 < record.timestamp_ms < alert.observed_at_ms - FUTURE_MS:
+        raise Invalid("from_the_future", "observedAt is more than an hour after the record was written")
+    return alert
+
+
+def outgoing(key: str, change: Change, now_ms: int) -> Outgoing:
+    if change is None:
+        return Outgoing(TOPIC, None, key.encode())
+    return Outgoing(TOPIC, encode(change), key.encode(), _headers(key, change))
+
+
+def _headers(key: str, alert: AlertState) -> list[tuple[str, bytes]]:
+    return cloud_headers(
+        topic=TOPIC,
+        id=digest(key, alert.episode, str(alert.seq)),
+        type=f"alert.{alert.state.value}",
+        source=f"eventsphere/{NAME}",
+        time_ms=alert.updated_at_ms,
+        subject=key,
+    )
+
+
+def register(worker: Worker) -> None:
+    worker.stateful(NAME, "alerts", KeepAlertState())

@@ -1,0 +1,211 @@
+"""The life of one alert: pending, firing, resolved. Pure: times come from the observations and from the caller.
+
+Observations are ordered by `observed_at_ms`; an older one than the newest seen says nothing any more. What the clock
+does to an alert (its `for` is over, its `endsAt` passed) is applied up to the time of an observation before the
+observation itself, so that reading late gives the same states as reading at once.
+
+Meaning follows Alertmanager: an observation whose `endsAt` has passed resolves; one without, or with one to come, fires
+until then; the later of two `endsAt` counts; the same `startsAt` observed again after a resolve is the same episode
+going on, another `startsAt` a new one. Not Alertmanager's: `for`, which rules other than Prometheus's need.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.alerts import Alert, AlertState, Evidence, Status, episode_id
+from schemas.base import Event
+
+EVIDENCE = 20
+"""Records remembered as evidence: the first ones and the newest."""
+EVIDENCE_FIRST = 5
+EXCERPT = 1000
+SOFT_MS = 60_000
+"""Annotations that change all the time (values in them) are published at most this often."""
+KEEP_MS = 24 * 3_600_000
+"""How long a resolved alert is kept: for lists, and to know a late duplicate."""
+REPEATED_MS = 10 * 60_000
+"""A hook's sender may repeat that an alert fires after it said that it resolved (a pair, each with its own queue)."""
+
+_replace = msgspec.structs.replace
+
+
+class Entry(Event, frozen=True, kw_only=True):
+    """What is known of one alert. `applied`: offset of the newest record of `alerts` that is in it."""
+
+    alert: AlertState
+    """`seq` is that of the last change; the first is 1."""
+    applied: int
+    observed_at_ms: int
+    fires_at_ms: int = 0
+    """While pending: when its `for` is over."""
+    expires_at_ms: int = 0
+    """Firing or pending until then unless observed again; 0: until said otherwise."""
+    explicit: bool = False
+    """Resolved by an observation, not by time."""
+    visible: bool = False
+    """Whether `alerts.state` holds it: what only ever was pending, or came resolved, does not stay."""
+    published_at_ms: int = 0
+    changed: bool = False
+    """Something small (annotations, evidence) was not published yet."""
+
+
+Change = AlertState | None
+"""A state to publish; None: take it away."""
+
+
+def due_ms(entry: Entry) -> int:
+    """When time alone changes the entry."""
+    if entry.alert.state is Status.RESOLVED:
+        return entry.alert.updated_at_ms + KEEP_MS
+    times = [entry.expires_at_ms]
+    if entry.alert.state is Status.PENDING:
+        times.append(entry.fires_at_ms)
+    return min((each for each in times if each), default=0)
+
+
+def observe(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list[Change]]:
+    """Apply one observation."""
+    changes: list[Change] = []
+    if entry is not None:
+        if alert.observed_at_ms < entry.observed_at_ms:
+            return _replace(entry, applied=applied), []
+        entry, changes = advance(entry, alert.observed_at_ms)
+        entry = _replace(entry, applied=applied, observed_at_ms=alert.observed_at_ms)
+    if 0 < alert.ends_at_ms <= alert.observed_at_ms:
+        entry, more = _resolve(entry, alert, applied)
+    elif entry is None:
+        entry, more = _start(None, alert, applied)
+    elif entry.alert.state is Status.RESOLVED:
+        entry, more = (entry, []) if _is_repeat(entry, alert) else _start(entry, alert, applied)
+    else:
+        entry, more = _refresh(entry, alert)
+    return entry, changes + more
+
+
+def advance(entry: Entry, now_ms: int) -> tuple[Entry, list[Change]]:
+    """Let time pass up to `now_ms`: a pending alert fires, one that was not observed again resolves."""
+    changes: list[Change] = []
+    if entry.alert.state is Status.PENDING:
+        ends = entry.expires_at_ms
+        if entry.fires_at_ms <= now_ms and not 0 < ends <= entry.fires_at_ms:
+            entry, changes = _publish(entry, entry.fires_at_ms, state=Status.FIRING)
+        elif 0 < ends <= now_ms:
+            return _drop(entry, ends)
+    if entry.alert.state is Status.FIRING and 0 < entry.expires_at_ms <= now_ms:
+        ends = entry.expires_at_ms
+        entry, more = _publish(entry, ends, state=Status.RESOLVED, ends_at_ms=ends)
+        return entry, changes + more
+    return entry, changes
+
+
+def is_over(entry: Entry, now_ms: int) -> bool:
+    """Whether it can be forgotten."""
+    return entry.alert.state is Status.RESOLVED and now_ms >= entry.alert.updated_at_ms + KEEP_MS
+
+
+def _is_repeat(entry: Entry, alert: Alert) -> bool:
+    return (
+        alert.source.startswith("alertmanager/")
+        and entry.explicit
+        and alert.starts_at_ms <= entry.alert.starts_at_ms
+        and alert.observed_at_ms < entry.alert.updated_at_ms + REPEATED_MS
+    )
+
+
+def _start(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list[Change]]:
+    """A new episode, or the last one going on when `startsAt` is the same and it had fired."""
+    goes_on = entry is not None and entry.visible and alert.starts_at_ms == entry.alert.starts_at_ms
+    pending = alert.for_ms > 0 and not goes_on
+    old = entry.alert if entry is not None else None
+    state = AlertState(
+        tenant=alert.tenant,
+        fingerprint=alert.fingerprint,
+        episode=episode_id(alert.tenant, alert.fingerprint, alert.starts_at_ms),
+        state=Status.PENDING if pending else Status.FIRING,
+        labels=alert.labels,
+        annotations=alert.annotations,
+        starts_at_ms=alert.starts_at_ms,
+        updated_at_ms=alert.observed_at_ms,
+        seq=old.seq if old else 0,
+        generator_url=alert.generator_url,
+        cluster=alert.cluster,
+        source=alert.source,
+        acknowledged=old.acknowledged if old and goes_on else None,
+        evidence=_evidence(old.evidence if old and goes_on else [], alert.evidence),
+    )
+    fresh = Entry(
+        alert=state,
+        applied=applied,
+        observed_at_ms=alert.observed_at_ms,
+        fires_at_ms=alert.starts_at_ms + alert.for_ms if pending else 0,
+        expires_at_ms=alert.ends_at_ms,
+        visible=entry is not None and entry.visible,
+    )
+    if pending and fresh.fires_at_ms <= alert.observed_at_ms:
+        return advance(fresh, alert.observed_at_ms)
+    return _publish(fresh, alert.observed_at_ms)
+
+
+def _refresh(entry: Entry, alert: Alert) -> tuple[Entry, list[Change]]:
+    """The same episode observed again. Small changes are published now and then, the others at once."""
+    old = entry.alert
+    new = _replace(
+        old,
+        annotations=alert.annotations,
+        generator_url=alert.generator_url or old.generator_url,
+        evidence=_evidence(old.evidence, alert.evidence),
+    )
+    both = entry.expires_at_ms and alert.ends_at_ms
+    entry = _replace(
+        entry,
+        alert=new,
+        expires_at_ms=max(entry.expires_at_ms, alert.ends_at_ms) if both else alert.ends_at_ms,
+        changed=entry.changed or new != old,
+    )
+    if new.state is Status.PENDING and alert.for_ms == 0:
+        return _publish(entry, alert.observed_at_ms, state=Status.FIRING)
+    if entry.changed and alert.observed_at_ms - entry.published_at_ms >= SOFT_MS:
+        return _publish(entry, alert.observed_at_ms)
+    return entry, []
+
+
+def _resolve(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list[Change]]:
+    if entry is None:
+        entry, _ = _start(None, alert, applied)
+        return _drop(_replace(entry, visible=False, alert=_replace(entry.alert, seq=0)), alert.observed_at_ms)
+    old = entry.alert
+    if alert.ends_at_ms < old.starts_at_ms and alert.starts_at_ms < old.starts_at_ms:
+        return entry, []  # an episode before this one
+    if old.state is Status.PENDING:
+        return _drop(entry, alert.observed_at_ms)
+    if old.state is Status.FIRING:
+        entry = _replace(entry, alert=_replace(old, annotations=alert.annotations or old.annotations), explicit=True)
+        return _publish(entry, alert.observed_at_ms, state=Status.RESOLVED, ends_at_ms=alert.ends_at_ms)
+    return entry, []
+
+
+def _drop(entry: Entry, now_ms: int) -> tuple[Entry, list[Change]]:
+    """What never fired ends without a word: nobody was told of it."""
+    alert = _replace(entry.alert, state=Status.RESOLVED, updated_at_ms=now_ms, ends_at_ms=now_ms)
+    return _replace(entry, alert=alert, visible=False, explicit=True), [None] if entry.visible else []
+
+
+def _publish(
+    entry: Entry, now_ms: int, *, state: Status | None = None, ends_at_ms: int = 0
+) -> tuple[Entry, list[Change]]:
+    old = entry.alert
+    alert = _replace(old, state=state or old.state, ends_at_ms=ends_at_ms, updated_at_ms=now_ms, seq=old.seq + 1)
+    return _replace(entry, alert=alert, visible=True, published_at_ms=now_ms, changed=False), [alert]
+
+
+def _evidence(old: list[Evidence], new: list[Evidence]) -> list[Evidence]:
+    """Each record once, in the order they came; of many the first and the newest."""
+    if not new:
+        return old
+    merged = {(each.topic, each.partition, each.offset): each for each in old}
+    for each in new:
+        cut = _replace(each, excerpt=each.excerpt[:EXCERPT]) if len(each.excerpt) > EXCERPT else each
+        merged.setdefault((each.topic, each.partition, each.offset), cut)
+    out = list(merged.values())
+    return out if len(out) <= EVIDENCE else out[:EVIDENCE_FIRST] + out[EVIDENCE_FIRST - EVIDENCE :]
