@@ -85,7 +85,7 @@ def _workers(settings: Settings, count: int, base: Path) -> Iterator[None]:
             process = Process(f"worker {number}", command, base / f"worker-{count}-{number}.log", cwd=ROOT, env=env)
             stack.enter_context(running(process, lambda: True))
         for port in ports:
-            until(lambda port=port: answers(f"http://127.0.0.1:{port}/readyz")(), within_s=120)
+            until(answers(f"http://127.0.0.1:{port}/readyz"), within_s=120)
         yield
 
 
@@ -104,9 +104,10 @@ def _read(kafka: Kafka, topic: str) -> list[dict[str, Any]]:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
         ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in partitions}
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-        left, out = sum(ends.values()), []
+        left = sum(ends.values())
+        out: list[dict[str, Any]] = []
         while len(out) < left:
-            out += [json.loads(m.value()) for m in consumer.consume(1000, 1.0) if m.error() is None]
+            out += [json.loads(m.value() or b"{}") for m in consumer.consume(1000, 1.0) if m.error() is None]
         return out
     finally:
         consumer.close()
