@@ -7,8 +7,7 @@ say within `TIMEOUT_S` is left out, with a note, and an index that was away is n
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +18,7 @@ from schemas.base import parse_time, rfc3339
 from schemas.notifications import Context, Notification
 from streams.errors import Failure
 from streams.rollout import rollouts
+from streams.sinks.index.fields import owners
 from streams.sinks.index.port import Hit, Index, Kind, Query
 from streams.sinks.letter import record_url, workload_of
 
@@ -37,8 +37,6 @@ EVENTS_BEFORE_MS = 1_800_000
 ROLLOUT_BEFORE_MS = 3_600_000
 SLACK_MS = 60_000
 """Clocks differ: what is a little after the decision still belongs to it."""
-_OF_DEPLOYMENT = re.compile(r"^(?P<workload>.+)-[a-f0-9]{6,10}-[a-z0-9]{5}$")
-_OF_SET = re.compile(r"^(?P<workload>.+)-(?:[a-z0-9]{5}|\d+)$")
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -56,7 +54,7 @@ class Gathered(msgspec.Struct, frozen=True):
 class Surroundings:
     """Asks the index about notifications; one a process."""
 
-    def __init__(self, index: Callable[[], Index], base_url: str, clock: Callable[[], int]) -> None:
+    def __init__(self, index: Callable[[], Awaitable[Index]], base_url: str, clock: Callable[[], int]) -> None:
         self._index = index
         self._base_url = base_url
         self._clock = clock
@@ -71,7 +69,10 @@ class Surroundings:
             return Gathered(notification.context, [_note("the search index is away")])
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                found = await asyncio.gather(*(self._about(place, notification, alerts) for place in where))
+                index = await self._index()
+                found = await asyncio.gather(
+                    *(_about(index, place, notification, alerts, self._base_url) for place in where)
+                )
         except TimeoutError:
             return self._without(notification, "the search index did not answer in time")
         except Failure as error:
@@ -92,35 +93,39 @@ class Surroundings:
         self._pause_until = self._clock() + PAUSE_MS
         return Gathered(notification.context, [_note(why)])
 
-    async def _about(self, place: Place, notification: Notification, alerts: Sequence[AlertState]) -> Context:
-        start = min(alert.starts_at_ms for alert in alerts)
-        end = max(notification.decided_at_ms, start) + SLACK_MS
-        logs, events, objects = await asyncio.gather(
-            self._search(place, Kind.LOGS, start - LOGS_BEFORE_MS, end, LOG_LINES),
-            self._search(place, Kind.EVENTS, start - EVENTS_BEFORE_MS, end, EVENTS),
-            self._versions(place, start - ROLLOUT_BEFORE_MS, start + SLACK_MS),
-        )
-        return Context(
-            logs=[log_line(hit, self._base_url) for hit in reversed(logs)],
-            events=[event_line(hit, self._base_url) for hit in reversed(events)],
-            rollouts=rollouts(objects, self._base_url),
-        )
 
-    async def _search(self, place: Place, kind: Kind, start: int, end: int, limit: int) -> list[Hit]:
-        query = Query(kind=kind, start_ms=max(0, start), end_ms=end, limit=limit)
-        return (await self._index().search(_at(place, query))).items
+async def _about(
+    index: Index, place: Place, notification: Notification, alerts: Sequence[AlertState], base_url: str
+) -> Context:
+    start = min(alert.starts_at_ms for alert in alerts)
+    end = max(notification.decided_at_ms, start) + SLACK_MS
+    logs, events, objects = await asyncio.gather(
+        _search(index, place, Kind.LOGS, start - LOGS_BEFORE_MS, end, LOG_LINES),
+        _search(index, _wide(place) if place.workload else place, Kind.EVENTS, start - EVENTS_BEFORE_MS, end, EVENTS),
+        _versions(index, place, start - ROLLOUT_BEFORE_MS, start + SLACK_MS),
+    )
+    return Context(
+        logs=[log_line(hit, base_url) for hit in reversed(logs)],
+        events=[event_line(hit, base_url) for hit in reversed(events)],
+        rollouts=rollouts(objects, base_url),
+    )
 
-    async def _versions(self, place: Place, start: int, end: int) -> list[Hit]:
-        """Versions of the place's Deployment within the time, and the last one before it to compare with."""
-        if not place.workload:
-            return []
-        workload = msgspec.structs.replace(place, pod="")
-        kind, names = Kind.OBJECTS, ("Deployment",)
-        inside = Query(kind=kind, names=names, start_ms=max(0, start), end_ms=end, limit=VERSIONS)
-        earlier = Query(kind=kind, names=names, end_ms=max(1, start), limit=1)
-        index = self._index()
-        within, before = await asyncio.gather(index.search(_at(workload, inside)), index.search(_at(workload, earlier)))
-        return [*before.items, *reversed(within.items)]
+
+async def _search(index: Index, place: Place, kind: Kind, start: int, end: int, limit: int) -> list[Hit]:
+    query = Query(kind=kind, start_ms=max(0, start), end_ms=end, limit=limit)
+    return (await index.search(_at(place, query))).items
+
+
+async def _versions(index: Index, place: Place, start: int, end: int) -> list[Hit]:
+    """Versions of the place's Deployment within the time, and the last one before it to compare with."""
+    if not place.workload:
+        return []
+    workload = _wide(place)
+    kind, names = Kind.OBJECTS, ("Deployment",)
+    inside = Query(kind=kind, names=names, start_ms=max(0, start), end_ms=end, limit=VERSIONS)
+    earlier = Query(kind=kind, names=names, end_ms=max(1, start), limit=1)
+    within, before = await asyncio.gather(index.search(_at(workload, inside)), index.search(_at(workload, earlier)))
+    return [*before.items, *reversed(within.items)]
 
 
 def places(alerts: Sequence[AlertState]) -> list[Place]:
@@ -130,15 +135,9 @@ def places(alerts: Sequence[AlertState]) -> list[Place]:
         labels = alert.labels
         if labels.get("namespace"):
             pod = labels.get("pod", "")
-            workload = workload_of(labels) or guessed_workload(pod)
+            workload = workload_of(labels) or next(iter(owners((pod,) if pod else ())), "")
             out[Place(alert.cluster or labels.get("cluster", ""), labels["namespace"], workload, pod)] = None
     return list(out)[:PLACES]
-
-
-def guessed_workload(pod: str) -> str:
-    """A pod's workload by the way controllers name pods: `pay-7c9d8f6b5-x2x4z` -> `pay`."""
-    match = _OF_DEPLOYMENT.match(pod) or _OF_SET.match(pod)
-    return match["workload"] if match else ""
 
 
 def log_line(hit: Hit, base_url: str) -> dict[str, str]:
@@ -164,6 +163,11 @@ def event_line(hit: Hit, base_url: str) -> dict[str, str]:
         "count": str(record.get("count", 1)),
         "link": record_url(base_url, hit.topic, hit.partition, hit.offset),
     }
+
+
+def _wide(place: Place) -> Place:
+    """The workload as a whole: its other pods, ReplicaSets and itself."""
+    return msgspec.structs.replace(place, pod="")
 
 
 def _at(place: Place, query: Query) -> Query:

@@ -1,0 +1,190 @@
+"""notifications -> email, webhook, Apprise, Alertmanager, and notifications.outcomes.
+
+Key: tenant/receiver/group key. Guarantee: every target of a notification hears of it once; a crash repeats at most the
+one delivery a lane was at, with the same Message-ID, and loses none (docs/adr/0004-delivery.md). The owner of the
+partition is the only sender. In shadow mode (`EVENTSPHERE_NOTIFY__MODE=shadow`) outcomes say `shadow`, nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from schemas.alerting import AlertingConfig, Receiver, alerts_for
+from schemas.alerts import AlertState, Status, alert_key
+from schemas.notifications import Notification
+from schemas.platform import Control
+from streams.alerting import load
+from streams.context import Gathered, Surroundings
+from streams.errors import Invalid
+from streams.lanes import Attempt, Lanes
+from streams.outbox import REFRESH, TOPIC, Due, Outbox, Planned
+from streams.settings import Settings
+from streams.sinks.alertmanager import Alertmanager
+from streams.sinks.apprise_sink import Apprise
+from streams.sinks.channel import Channel, Job, Target
+from streams.sinks.email_channel import Email
+from streams.sinks.index.port import Index, open_index
+from streams.sinks.smtp import Server, parse_url
+from streams.sinks.webhook import Webhook
+
+if TYPE_CHECKING:
+    from streams.worker import Worker
+
+NAME = "deliver-notifications"
+
+
+def base_url(settings: Settings) -> str:
+    """Where links in notifications lead."""
+    url = settings.gateway.public_url or f"http://{settings.gateway.host}:{settings.gateway.port}"
+    return url.rstrip("/")
+
+
+def server(settings: Settings) -> Server:
+    """The SMTP server mails go to: the configured one, else the local mailbox."""
+    url = settings.smtp.url.get_secret_value()
+    return parse_url(url or f"smtp://127.0.0.1:{settings.mailbox.port}")
+
+
+def channels(settings: Settings) -> list[Channel]:
+    """Every channel there is. Another one is a module of streams/sinks with this port, and its line here."""
+    private = settings.notify.allow_private_addresses
+    url = base_url(settings)
+    return [
+        Email(server(settings), url),
+        Webhook(url, allow_private=private),
+        Apprise(url, allow_private=private),
+        Alertmanager(allow_private=private),
+    ]
+
+
+class Directory:
+    """Whom receivers reach, by the configuration as it is now."""
+
+    def __init__(self, config: AlertingConfig, channels: Sequence[Channel]) -> None:
+        self.config = config
+        self.channels = {channel.name: channel for channel in channels}
+
+    def plan(self, notification: Notification) -> list[Planned]:
+        """The targets of a notification; those whose channel is told nothing of its alerts are left out."""
+        return [
+            Planned(target.channel, target.ref, target.name)
+            for target in self._targets(self._receiver(notification.receiver))
+            if alerts_for(notification, target.config)
+        ]
+
+    def find(self, due: Due) -> tuple[Channel, Target]:
+        """Raises Invalid when the receiver no longer has this target."""
+        for target in self._targets(self._receiver(due.notification.receiver)):
+            if (target.channel, target.ref) == (due.delivery.channel, due.delivery.ref):
+                return self.channels[target.channel], target
+        raise Invalid("target_gone", f"{due.notification.receiver} has no {due.delivery.channel} {due.delivery.name}")
+
+    def _receiver(self, name: str) -> Receiver:
+        receiver = self.config.receiver(name)
+        if receiver is None:
+            raise Invalid("receiver_unknown", f"there is no receiver {name!r}")
+        return receiver
+
+    def _targets(self, receiver: Receiver) -> list[Target]:
+        """Each target once, however often a receiver lists it."""
+        found = [target for channel in self.channels.values() for target in channel.targets(receiver)]
+        return list({(target.channel, target.ref): target for target in found}.values())
+
+
+def current(alerts: Sequence[AlertState], now: Callable[[str], AlertState | None], now_ms: int) -> list[AlertState]:
+    """`alerts` as they are by now; one that is forgotten, or whose key began another episode, is resolved."""
+    out = []
+    for alert in alerts:
+        state = now(alert_key(alert.tenant, alert.fingerprint))
+        if state is None or (state.episode != alert.episode and state.updated_at_ms >= alert.updated_at_ms):
+            ended = alert.ends_at_ms or (min(state.starts_at_ms, now_ms) if state else now_ms)
+            state = msgspec.structs.replace(alert, state=Status.RESOLVED, ends_at_ms=max(alert.starts_at_ms, ended))
+        out.append(state if state.updated_at_ms >= alert.updated_at_ms else alert)
+    return out
+
+
+class Reader:
+    """The search index to ask: this worker's own when it writes one, else one opened for reading."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._own: Index | None = None
+
+    async def index(self) -> Index:
+        if self._worker.search_index is not None:
+            return self._worker.search_index
+        if self._own is None:
+            own = open_index(self._worker.settings, writer=False)
+            await own.open()
+            self._own = own
+        return self._own
+
+    async def close(self) -> None:
+        if self._own is not None:
+            await self._own.close()
+            self._own = None
+
+
+class Sender:
+    """How one due delivery is made."""
+
+    def __init__(self, worker: Worker, directory: Directory, surroundings: Surroundings) -> None:
+        self._clock = worker.clock
+        self._directory = directory
+        self._surroundings = surroundings
+        self._states = worker.view("alerts.state", msgspec.json.Decoder(AlertState).decode)
+
+    def prepare(self, due: Due) -> Attempt:
+        """Raises Invalid when the target is gone."""
+        channel, target = self._directory.find(due)
+        again = due.key.startswith(REFRESH)
+        alerts = alerts_for(due.notification, target.config)
+        if again:
+            alerts = current(alerts, self._states.get, self._clock())
+        resolved = all(alert.state is Status.RESOLVED for alert in alerts)
+        return Attempt(target.lane, partial(self._send, channel, target, due.notification, alerts), again and resolved)
+
+    async def _send(
+        self, channel: Channel, target: Target, notification: Notification, alerts: list[AlertState]
+    ) -> None:
+        about = Gathered(notification.context, [])
+        if channel.wants_context:
+            about = await self._surroundings.gather(notification, alerts)
+        job = Job(
+            notification=notification,
+            target=target,
+            alerts=alerts,
+            context=about.context,
+            notes=about.notes,
+            now_ms=self._clock(),
+        )
+        await channel.send(job)
+
+
+def register(worker: Worker) -> None:
+    settings = worker.settings
+    directory = Directory(load(settings), channels(settings))
+    outbox = Outbox(directory.plan, shadow=settings.notify.mode == "shadow")
+    reader = Reader(worker)
+    sender = Sender(worker, directory, Surroundings(reader.index, base_url(settings), worker.clock))
+    worker.stateful(NAME, TOPIC, outbox)
+
+    async def deliver() -> None:
+        try:
+            await Lanes(worker.keyed[NAME], outbox, sender.prepare, worker.clock).run()
+        finally:
+            for channel in directory.channels.values():
+                await channel.close()
+            await reader.close()
+
+    async def reload(message: Control) -> None:
+        if message.type == "alerting.changed":
+            directory.config = await asyncio.to_thread(load, settings)
+
+    worker.on_control(reload)
+    worker.task(NAME, deliver)
