@@ -32,6 +32,16 @@ def parse(text: str, aliases: dict[str, tuple[str, ...]] | None = None) -> Node:
     return parser.want(tree, Kind.BOOL)
 
 
+def parse_path(text: str, aliases: dict[str, tuple[str, ...]] | None = None) -> nodes.Path:
+    """The field `text` names. Raises SyntaxProblem."""
+    parser = _Parser(tokens(text), aliases or {})
+    tree = parser.condition()
+    parser.expect_end()
+    if not isinstance(tree, nodes.Path):
+        raise SyntaxProblem(0, "not a field")
+    return tree
+
+
 def pattern(text: str) -> re2._Regexp:
     """`text` compiled by RE2 within its memory bound. Raises ValueError with RE2's words."""
     options = re2.Options()

@@ -1,0 +1,284 @@
+"""A rule file (YAML) -> rules. All errors of a file are told, each with line, field and what is expected."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import TypeVar
+
+import yaml
+
+from schemas.alerts import NO_TENANT
+from schemas.rule_document import LEVEL_LABELS, Detection, Level, Rule
+from streams.rules import nodes, templates
+from streams.rules.inputs import INPUTS, Input, check_fields
+from streams.rules.lexer import SyntaxProblem
+from streams.rules.parser import parse, parse_path
+from streams.rules.subject import LABELS
+from streams.yaml_nodes import Errors, Node, read
+
+C = TypeVar("C", bound=StrEnum)
+
+MAX_RULES = 2000
+MAX_WINDOW_MS = 7 * 86_400_000
+MAX_LABELS = 32
+ANY_KEEPS_FIRING_MS = 300_000
+"""How long an alert of type `any` fires after its last match, unless the rule says."""
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
+_FIELDS = (
+    "alert", "name", "input", "where", "level", "group_by", "type", "count", "within", "for", "keep_firing_for",
+    "lateness", "severity", "labels", "annotations", "tenant", "enabled",
+)  # fmt: skip
+
+
+def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
+    """The rules of one file, and what is wrong with it as `file:line: field: what is expected`."""
+    errors = Errors(file)
+    root = read(text, file, errors)
+    rules: list[Rule] = []
+    if root is not None:
+        fields = _known(root, ("groups",))
+        if "groups" not in fields and not errors:
+            root.fail("expected groups: a list of groups, each with name and rules")
+        for group in fields["groups"].items() if "groups" in fields else ():
+            rules += _group(group, file)
+    _distinct(rules, errors)
+    return ([] if errors else rules), str(errors).splitlines()
+
+
+def _known(node: Node, names: Iterable[str]) -> dict[str, Node]:
+    """The fields of `node`; those not among `names` are complained about."""
+    out = {}
+    for name, child in node.fields().items():
+        if name in names:
+            out[name] = child
+        else:
+            close = difflib.get_close_matches(name, list(names), 1)
+            child.fail(f"no such field: {f'did you mean {close[0]}?' if close else 'here one of ' + ', '.join(names)}")
+    return out
+
+
+def _group(node: Node, file: str) -> list[Rule]:
+    fields = _known(node, ("name", "rules"))
+    name = fields["name"].text() if "name" in fields else ""
+    if not name:
+        node.fail("expected a name")
+    out = []
+    for count, item in enumerate(fields["rules"].items() if "rules" in fields else ()):
+        if count >= MAX_RULES:
+            item.fail(f"more than {MAX_RULES} rules in a group")
+            break
+        if rule := _Reader(item).rule(name, file):
+            out.append(rule)
+    return out
+
+
+def _distinct(rules: list[Rule], errors: Errors) -> None:
+    seen: dict[str, Rule] = {}
+    for rule in rules:
+        if rule.name in seen:
+            errors.add(rule.line, rule.name, f"the name is taken by the rule in line {seen[rule.name].line}")
+        seen.setdefault(rule.name, rule)
+
+
+class _Reader:
+    """Reads one rule; complains through its nodes and goes on."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._fields = _known(node, _FIELDS)
+
+    def rule(self, group: str, file: str) -> Rule | None:
+        fields = self._fields
+        if not fields:
+            self._node.fail("expected a rule: alert, input, where, ...")
+            return None
+        name = self._name()
+        source = self._input()
+        where = self._where(source)
+        level = self._choice("level", Level, Level.CLUSTER)
+        type_ = self._type()
+        count, within = self._window(type_)
+        keeps = ANY_KEEPS_FIRING_MS if type_ is Detection.ANY else 0
+        return Rule(
+            name=name,
+            input=source.topic if source else "",
+            where=where,
+            level=level,
+            group_by=self._group_by(level, source),
+            type=type_,
+            count=count,
+            within_ms=within,
+            for_ms=self._duration("for", 0),
+            keep_firing_for_ms=self._duration("keep_firing_for", keeps),
+            lateness_ms=self._duration("lateness", -1),
+            severity=self._word("severity", "warning"),
+            labels=self._labels(),
+            annotations=self._annotations(),
+            tenant=self._word("tenant", NO_TENANT),
+            enabled=fields["enabled"].flag() if "enabled" in fields else True,
+            group=group,
+            file=file,
+            line=self._node.line,
+        )
+
+    def _name(self) -> str:
+        field = self._fields.get("alert") or self._fields.get("name")
+        if field is None:
+            self._node.fail("expected alert: the name of the alert")
+            return ""
+        if "alert" in self._fields and "name" in self._fields:
+            self._fields["name"].fail("alert and name are the same field: give one")
+        return field.checked(_matching(_NAME, "a name of letters, digits, _ . : -"), "")
+
+    def _word(self, name: str, default: str) -> str:
+        if name not in self._fields:
+            return default
+        return self._fields[name].checked(_matching(_NAME, "a word of letters, digits, _ . : -"), default)
+
+    def _choice(self, name: str, kinds: type[C], default: C) -> C:
+        if name not in self._fields:
+            return default
+
+        def chosen(text: str) -> C:
+            try:
+                return kinds(text)
+            except ValueError:
+                raise ValueError(f"expected one of {', '.join(kinds)}, not {text[:40]!r}") from None
+
+        return self._fields[name].checked(chosen, default)
+
+    def _input(self) -> Input | None:
+        if "input" not in self._fields:
+            self._node.fail(f"expected input: one of {', '.join(INPUTS)}")
+            return None
+        text = self._fields["input"].text()
+        if text and text not in INPUTS:
+            self._fields["input"].fail(f"expected one of {', '.join(INPUTS)}, not {text[:40]!r}")
+        return INPUTS.get(text)
+
+    def _where(self, source: Input | None) -> str:
+        if "where" not in self._fields:
+            self._node.fail("expected where: a condition on the record")
+            return ""
+        node = self._fields["where"]
+        text = node.text()
+        try:
+            tree = parse(text, source.aliases if source else None)
+            check_fields(tree, source.struct if source else None)
+        except SyntaxProblem as problem:
+            line, column = _position(node, text, problem.at)
+            node.errors.add(line, node.path, f"{problem} (character {column})")
+        return text
+
+    def _type(self) -> Detection:
+        windowed = "count" in self._fields or "within" in self._fields
+        return self._choice("type", Detection, Detection.FREQUENCY if windowed else Detection.ANY)
+
+    def _window(self, type_: Detection) -> tuple[int, int]:
+        """(count, within in ms)"""
+        if type_ is Detection.ANY:
+            for name in ("count", "within"):
+                if name in self._fields:
+                    self._fields[name].fail("belongs to type: frequency")
+            return 1, 0
+        for name, what in (("count", "how many matches fire the alert"), ("within", "in which time, such as 5m")):
+            if name not in self._fields:
+                self._node.fail(f"expected {name}: {what}")
+        count = self._fields["count"].number() if "count" in self._fields else 1
+        within = self._duration("within", 1)
+        if "count" in self._fields and count < 1:
+            self._fields["count"].fail("expected 1 or more")
+        if "within" in self._fields and within < 1:
+            self._fields["within"].fail("expected more than 0")
+        return count, within
+
+    def _duration(self, name: str, default: int) -> int:
+        if name not in self._fields:
+            return default
+        value = self._fields[name].duration_ms(default)
+        if value > MAX_WINDOW_MS:
+            self._fields[name].fail("expected at most 7d")
+        return value
+
+    def _group_by(self, level: Level, source: Input | None) -> tuple[str, ...]:
+        out: list[str] = []
+        names = set(LEVEL_LABELS[level])
+        for item in self._fields["group_by"].items() if "group_by" in self._fields else ():
+            text = item.text()
+            name = text
+            if text not in LABELS:
+                try:
+                    path = parse_path(text, source.aliases if source else None)
+                    check_fields(path, source.struct if source else None)
+                    name = label_name(path)
+                except SyntaxProblem as problem:
+                    item.fail(f"expected one of {', '.join(LABELS)}, or a field of the record: {problem}")
+            if name in names and text not in LEVEL_LABELS[level]:
+                item.fail(f"would give the label {name} twice")
+            if name not in names:
+                out.append(text)
+            names.add(name)
+        if len(out) > MAX_LABELS:
+            self._fields["group_by"].fail(f"more than {MAX_LABELS} labels")
+        return tuple(out)
+
+    def _labels(self) -> dict[str, str]:
+        out = {}
+        for name, node in self._fields["labels"].fields().items() if "labels" in self._fields else ():
+            if not _LABEL.fullmatch(name):
+                node.fail("expected a label name: letters, digits and _, not beginning with a digit")
+            if name in ("alertname", "severity", *LABELS):
+                node.fail(f"{name} is set by the rule engine; for severity there is the field severity")
+            out[name] = node.checked(_at_most(templates.MAX_VALUE), "")
+        if len(out) > MAX_LABELS:
+            self._fields["labels"].fail(f"more than {MAX_LABELS} labels")
+        return out
+
+    def _annotations(self) -> dict[str, str]:
+        out = {}
+        for name, node in self._fields["annotations"].fields().items() if "annotations" in self._fields else ():
+            if not _LABEL.fullmatch(name):
+                node.fail("expected an annotation name: letters, digits and _, not beginning with a digit")
+            out[name] = node.text()
+            if wrong := templates.check(out[name]):
+                node.fail(wrong)
+        if len(out) > MAX_LABELS:
+            self._fields["annotations"].fail(f"more than {MAX_LABELS} annotations")
+        return out
+
+
+def label_name(path: nodes.Path) -> str:
+    """The label a field gives: its last key, with what a label cannot hold as _."""
+    name = re.sub(r"\W", "_", str(path.parts[-1]), flags=re.ASCII)
+    return f"_{name}" if name[:1].isdigit() else name
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"expected {what}, not {text[:40]!r}")
+        return text
+
+    return check
+
+
+def _at_most(limit: int) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if len(text) > limit:
+            raise ValueError(f"longer than {limit} characters")
+        return text
+
+    return check
+
+
+def _position(node: Node, text: str, at: int) -> tuple[int, int]:
+    """(line in the file, character in that line of the text, 1-based) of position `at` of a scalar."""
+    before = text[:at]
+    column = at - (before.rfind("\n") + 1) + 1
+    if isinstance(node.node, yaml.ScalarNode) and node.node.style == "|":
+        return node.line + 1 + before.count("\n"), column
+    return node.line, column

@@ -1,0 +1,166 @@
+"""The rules a worker has: read from the shipped files and the user's folder, compiled per input, replaced together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+
+from schemas.rule_document import LEVEL_LABELS, Rule
+from streams.rules import nodes
+from streams.rules.compiler import Evaluate, compile_all
+from streams.rules.document import label_name, parse_document
+from streams.rules.inputs import INPUTS, Input
+from streams.rules.literals import Literals, Prefilter, required
+from streams.rules.parser import parse, parse_path
+from streams.rules.subject import LABELS, text
+
+log = structlog.get_logger(__name__)
+
+SHIPPED = "shipped"
+
+
+class Grouping(NamedTuple):
+    """What gives an alert of one rule its labels: names of the subject, and fields of the record."""
+
+    subject: tuple[str, ...]
+    needed: str
+    """The label that must be known of a record."""
+    fields: tuple[tuple[str, tuple[str | int, ...]], ...]
+
+    def of(self, subject: dict[str, str], record: dict[str, Any]) -> dict[str, str] | None:
+        """The group of a record, None when it lacks what the rule's level is about."""
+        if not subject.get(self.needed):
+            return None
+        out = {name: subject.get(name, "") for name in self.subject}
+        for name, parts in self.fields:
+            out[name] = text(_at(record, parts))
+        return out
+
+
+def _at(record: Any, parts: tuple[str | int, ...]) -> Any:
+    for part in parts:
+        if isinstance(part, str) and isinstance(record, dict):
+            record = record.get(part)
+        elif isinstance(part, int) and isinstance(record, list) and part < len(record):
+            record = record[part]
+        else:
+            return None
+    return record
+
+
+def grouping(rule: Rule) -> Grouping:
+    level = LEVEL_LABELS[rule.level]
+    more = [name for name in rule.group_by if name in LABELS]
+    paths = [parse_path(name, INPUTS[rule.input].aliases) for name in rule.group_by if name not in LABELS]
+    return Grouping((*level, *more), level[-1], tuple((label_name(path), path.parts) for path in paths))
+
+
+class Matcher:
+    """The rules of one input as one function, and what of a record must be there for any of them."""
+
+    def __init__(self, source: Input, rules: list[Rule]) -> None:
+        self.source = source
+        self.rules = rules
+        self.hashes = [rule.hash for rule in rules]
+        self.groupings = [grouping(rule) for rule in rules]
+        trees = [parse(rule.where, source.aliases) for rule in rules]
+        self.evaluate: Evaluate = compile_all(trees)
+        self.prefilter = _prefilter(trees)
+
+
+def _prefilter(trees: Iterable[nodes.Node]) -> Callable[[bytes], bool] | None:
+    """None when some rule has no literal: every record is parsed then."""
+    literals: set[bytes] = set()
+    for tree in trees:
+        needed: Literals | None = required(tree)
+        if needed is None:
+            return None
+        literals |= needed
+    maybe: Callable[[bytes], bool] = Prefilter(frozenset(literals)).maybe
+    return maybe
+
+
+class RuleSet:
+    """Immutable. `complete`: every file could be read, so a rule that is not here is gone."""
+
+    def __init__(self, rules: Iterable[Rule], *, complete: bool = True) -> None:
+        self.rules = {rule.name: rule for rule in rules if rule.enabled}
+        self.hashes = {name: rule.hash for name, rule in self.rules.items()}
+        self.complete = complete
+        self.matchers = {
+            topic: Matcher(source, mine)
+            for topic, source in INPUTS.items()
+            if (mine := [rule for rule in self.rules.values() if rule.input == topic])
+        }
+
+
+class RuleFile(NamedTuple):
+    name: str
+    text: str
+    shipped: bool = False
+
+
+def shipped() -> list[RuleFile]:
+    """The rules that come with Eventsphere (deploy/rules)."""
+    folder = resources.files("deploy").joinpath("rules")
+    return [RuleFile(f"{SHIPPED}/{f.name}", f.read_text("utf-8"), True) for f in _yaml(folder)]
+
+
+def _yaml(folder: Traversable) -> list[Traversable]:
+    if not folder.is_dir():
+        return []
+    files = [f for f in folder.iterdir() if f.name.endswith((".yaml", ".yml")) and not f.name.startswith(".")]
+    return sorted(files, key=lambda f: f.name)
+
+
+def in_folder(folder: str) -> tuple[list[RuleFile], list[str]]:
+    """The rule files of a folder, and which of it cannot be read."""
+    out: list[RuleFile] = []
+    errors: list[str] = []
+    if not Path(folder).is_dir():
+        return [], [f"{folder}:1: expected a folder with rule files"]
+    for file in _yaml(Path(folder)):
+        path = str(Path(folder) / file.name)
+        try:
+            out.append(RuleFile(path, file.read_text("utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            errors.append(f"{path}:1: cannot be read: {error}")
+    return out, errors
+
+
+class Loader:
+    """Reads rules again and again: a file that became wrong keeps the rules it last had."""
+
+    def __init__(self, folder: str = "") -> None:
+        self._folder = folder
+        self._good: dict[str, list[Rule]] = {}
+        self.errors: list[str] = []
+
+    def load(self) -> RuleSet:
+        """A user's rule replaces a shipped one of the same name. Errors are logged with file and line, not raised."""
+        files, errors = in_folder(self._folder) if self._folder else ([], [])
+        merged: dict[str, Rule] = {}
+        complete = not errors
+        for file in [*shipped(), *files]:
+            rules, wrong = parse_document(file.text, file.name)
+            if not wrong:
+                self._good[file.name] = rules
+            errors += wrong
+            complete = complete and (not wrong or file.name in self._good)
+            for rule in self._good.get(file.name, []):
+                other = merged.get(rule.name)
+                if other is not None and not other.file.startswith(f"{SHIPPED}/"):
+                    errors.append(
+                        f"{rule.file}:{rule.line}: {rule.name}: the name is taken in {other.file}:{other.line}"
+                    )
+                    continue
+                merged[rule.name] = rule
+        self.errors = errors
+        for line in errors:
+            log.error("rules.refused", error=line)
+        return RuleSet(merged.values(), complete=complete)
