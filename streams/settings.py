@@ -51,6 +51,8 @@ class Index(Section):
     password: SecretStr = SecretStr("")
     ca_file: str = ""
     prefix: str = "eventsphere"
+    compress: bool = False
+    """Whether requests to Elasticsearch are gzipped: less network for more CPU."""
     commit_interval_s: float = Field(1.0, gt=0)
     """Embedded index: how often written documents become searchable."""
 
@@ -165,6 +167,8 @@ class Hook(Section):
 
 class Worker(Section):
     name: str = "w1"
+    metrics_host: str = "127.0.0.1"
+    """Where worker and sources serve `/livez`, `/readyz` and `/metrics` (in a pod: 0.0.0.0)."""
     metrics_port: int = Field(0, ge=0, le=65535)
     max_batch_records: int = Field(20_000, ge=1)
     max_in_flight_bytes: int = Field(64 << 20, ge=1 << 20)

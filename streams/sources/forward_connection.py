@@ -225,7 +225,7 @@ class Connection:
     async def _settle(self, batch: Window) -> None:
         """Return when Kafka has every record, or its dead letter; empties `batch`."""
         too_large = await self._durable.send(batch.records)
-        letters = [Letter(bad.raw, bad.reason, bad.detail, self.peer) for bad in _merged(batch.bad)]
+        letters = [Letter(bad.raw, bad.reason, bad.detail, self.peer, bad.key) for bad in _merged(batch.bad)]
         for index, why in too_large.items():
             record = batch.records[index]
             self._refuse("too_large", why)

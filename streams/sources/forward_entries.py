@@ -53,6 +53,7 @@ class Bad(NamedTuple):
     raw: bytes
     reason: str
     detail: str
+    key: bytes | None = None
 
 
 class Window:
@@ -117,15 +118,17 @@ def _window(view: memoryview, bounds: list[int], index: int, prefix: str, contex
     decoded = _decode_all(view, bounds)
     for i in range(len(bounds) - 1):
         start, end = bounds[i], bounds[i + 1]
+        key = f"{prefix}{index + i}".encode() if prefix else None
         try:
             if end - start > context.max_bytes:
                 raise Invalid("too_large", f"an entry of {end - start} bytes")
             entry = decoded[i] if decoded is not None else _decode(view[start:end])
             value, time_ms = render(entry, context)
+            if len(value) > context.max_bytes:
+                raise Invalid("too_large", f"a record of {len(value)} bytes of JSON")
         except Invalid as error:
-            window.bad.append(Bad(bytes(view[start:end]), error.reason, error.detail))
+            window.bad.append(Bad(bytes(view[start:end]), error.reason, error.detail, key))
             continue
-        key = f"{prefix}{index + i}".encode() if prefix else None
         window.records.append(Outgoing(TOPIC, value, key, None, time_ms))
     return window
 

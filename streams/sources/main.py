@@ -1,0 +1,78 @@
+"""The process of the sources: the forward server and the Kubernetes watches. `python -m streams.sources.main`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+
+from streams import logs
+from streams.errors import Fatal
+from streams.probes import Probes
+from streams.producer import Producer
+from streams.settings import CONFIG, Settings, WrongSettings, load
+from streams.sources import forward
+from streams.sources.durable import Durable
+
+log = structlog.get_logger(__name__)
+
+LOCAL = "local"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Until `stop` is set. Raises WrongSettings or Fatal when a source cannot start as it is set."""
+    async with AsyncExitStack() as stack:
+        producer = Producer(settings.kafka, "eventsphere.sources")
+        await producer.start()
+        stack.push_async_callback(producer.close)
+        durable = Durable(forward.SOURCE, producer)
+        server = forward.ForwardServer(settings.forward, durable, lambda: settings.cluster.name or LOCAL, now_ms)
+        probes = Probes(
+            settings.worker.metrics_host,
+            settings.worker.metrics_port,
+            lambda: [] if server.listening else ["forward"],
+        )
+        await probes.start()
+        stack.push_async_callback(probes.close)
+        await server.start()
+        stack.push_async_callback(server.close)
+        sys.stdout.write(f"sources ready: forward {server.address}\n")
+        sys.stdout.flush()
+        await stop.wait()
+        log.info("sources stop")
+
+
+async def _main(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run(settings, stop)
+
+
+def main() -> int:
+    """The exit code: 2 for settings it cannot start with, 1 when it cannot go on."""
+    try:
+        settings = load(os.environ.get(CONFIG))
+        logs.configure(settings, "sources")
+        uvloop.run(_main(settings))
+    except WrongSettings as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except Fatal as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
