@@ -7,30 +7,29 @@ it stops reading: so senders wait too.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 
-from schemas.catalogue import dlq_name
+from streams.dead_letters import source_letter
 from streams.errors import Invalid, Retryable
 from streams.metrics import DEAD_LETTERS, REFUSED, RETRIES
 from streams.producer import Producer
-from streams.record import Headers, Outgoing
+from streams.record import Outgoing
 
 log = structlog.get_logger(__name__)
 
 KEPT_BYTES = 1 << 20
-"""How much of refused bytes its dead letter keeps; the SHA-256 is of all of them."""
+"""How much of refused bytes their dead letter keeps: more than usual, as the sender was told they are taken."""
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 QUIET_S = 10.0
 
 
 class Letter(NamedTuple):
-    """Something refused. `peer`: who sent it; `tag`: what it calls itself."""
+    """Something refused. `peer`: who sent it; `key`: that of the record it would have been."""
 
     raw: bytes
     reason: str
@@ -89,7 +88,7 @@ class Durable:
         """Return when `<topic>.dlq` has them."""
         if not letters:
             return
-        await self.send([_outgoing(topic, self.source, letter) for letter in letters])
+        await self.send([_outgoing(topic, letter) for letter in letters])
         for letter in letters:
             DEAD_LETTERS.labels(self.source, topic, letter.reason).inc()
 
@@ -107,16 +106,8 @@ class Durable:
             log.warning(message, source=self.source, **where, **more)
 
 
-def _outgoing(topic: str, source: str, letter: Letter) -> Outgoing:
-    """Headers as Kafka Connect names them, so that its tools read our dead letters."""
-    headers: Headers = [
-        ("__connect.errors.topic", topic.encode()),
-        ("__connect.errors.stage", b"source"),
-        ("__connect.errors.exception.class.name", letter.reason.encode()),
-        ("__connect.errors.exception.message", letter.detail.encode("utf-8", "replace")[:1024]),
-        ("eventsphere.source", source.encode()),
-        ("eventsphere.peer", letter.peer.encode()),
-        ("eventsphere.bytes", str(len(letter.raw)).encode()),
-        ("eventsphere.sha256", hashlib.sha256(letter.raw).hexdigest().encode()),
-    ]
-    return Outgoing(dlq_name(topic), letter.raw[:KEPT_BYTES], letter.key, headers)
+def _outgoing(topic: str, letter: Letter) -> Outgoing:
+    sent = source_letter(
+        topic, letter.raw, peer=letter.peer, reason=letter.reason, detail=letter.detail, now_ms=0, limit=KEPT_BYTES
+    )
+    return sent._replace(key=letter.key)

@@ -202,7 +202,7 @@ async def test_bad_entries_go_to_the_dead_letters_and_the_rest_is_acked(platform
     assert headers(letters[b"bad_entry"])["eventsphere.peer"].startswith(b"127.0.0.1:")
     assert letters[b"too_large"].key == f"{digest('t', 'bad')}-2".encode()
     assert len(letters[b"too_large"].value or b"") == 1 << 20
-    assert int(headers(letters[b"too_large"])["eventsphere.bytes"]) == len(msgpack.packb(entries[2]))
+    assert int(headers(letters[b"too_large"])["eventsphere.size"]) == len(msgpack.packb(entries[2]))
 
 
 async def test_bombs_and_rubbish_leave_the_server_up(platform_kafka: Kafka) -> None:
