@@ -42,6 +42,9 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Other exact words of a document: an event's reason, an object's kind, a notification's id or receiver."""
     tenants: tuple[str, ...] = ()
     """Empty: all."""
+    partition: int = -1
+    offset: int = -1
+    """With `partition`: the one record that stands there."""
     start_ms: int = 0
     end_ms: int = 0
     limit: int = 100

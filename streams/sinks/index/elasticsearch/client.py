@@ -1,0 +1,122 @@
+"""The `elasticsearch` client as we use it: connections, credentials, TLS, and failures by consequence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from elastic_transport import AiohttpHttpNode, HttpHeaders, JsonSerializer, TransportError
+from elastic_transport.client_utils import DEFAULT, DefaultType
+from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
+
+from streams.errors import Failure, Fatal, Invalid, Retryable
+from streams.settings import Index as Settings
+from streams.sinks.index.elasticsearch.reply import CLEAN
+
+TIMEOUT_S = 60.0
+CONNECTIONS = 8
+_JSON = {"content-type": "application/json", "accept": "application/json"}
+_COMPATIBLE = "application/vnd.elasticsearch+json"
+
+# A line for every request, sent into our own pipeline, would make requests of its own without end.
+logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+
+
+class PlainNode(AiohttpHttpNode):
+    """Asks for plain JSON: the client's own `compatible-with=9` is refused by Elasticsearch 8."""
+
+    async def perform_request(  # type: ignore[override]  # the base class is that of blocking nodes
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: HttpHeaders | None = None,
+        request_timeout: DefaultType | float | None = DEFAULT,
+    ) -> Any:
+        plain = HttpHeaders(headers or {})
+        plain.update(_JSON if body is not None else {"accept": "application/json"})
+        return await super().perform_request(method, target, body, plain, request_timeout)
+
+
+class Json(JsonSerializer):
+    """msgspec instead of the standard library; a bulk reply without errors is not read beyond saying so."""
+
+    def json_dumps(self, data: Any) -> bytes:
+        return msgspec.json.encode(data)
+
+    def json_loads(self, data: bytes) -> Any:
+        if CLEAN.match(data):
+            return {"errors": False}
+        try:
+            return msgspec.json.decode(data)
+        except msgspec.DecodeError as error:
+            raise ValueError(str(error)) from None
+
+
+def connect(settings: Settings) -> AsyncElasticsearch:
+    """A client of `settings.url` (several: comma separated). Raises Fatal for settings it cannot be made of."""
+    secrets: dict[str, Any] = {}
+    if key := settings.api_key.get_secret_value():
+        secrets["api_key"] = key
+    elif settings.username:
+        secrets["basic_auth"] = (settings.username, settings.password.get_secret_value())
+    if settings.ca_file:
+        secrets["ca_certs"] = settings.ca_file
+    try:
+        return AsyncElasticsearch(
+            [url.strip() for url in settings.url.split(",")],
+            node_class=PlainNode,
+            serializers={_JSON["accept"]: Json(), _COMPATIBLE: Json()},
+            max_retries=0,
+            retry_on_timeout=False,
+            request_timeout=TIMEOUT_S,
+            connections_per_node=CONNECTIONS,
+            http_compress=settings.compress,
+            **secrets,
+        )
+    except (ValueError, TypeError, OSError) as error:
+        raise Fatal("index_settings", f"index.url or its credentials: {error}") from None
+
+
+class Client:
+    """Requests by path, their failures as ours."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = connect(settings)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def request(self, method: str, path: str, body: Any = None, **params: str) -> Any:
+        """The decoded body of the answer. `body`: rendered bytes, or what is to be made JSON.
+
+        Raises Retryable when it is away or refuses us, Invalid("too_large") for 413, Invalid("request") for 400.
+        """
+        try:
+            answer = await self._client.perform_request(method, path, params=params, headers=_JSON, body=body)
+        except ApiError as error:
+            raise failure(error.status_code, error.body) from None
+        except UnsupportedProductError:
+            raise Retryable("index_not_elasticsearch", "the answer lacks X-Elastic-Product: Elasticsearch") from None
+        except TransportError as error:
+            raise Retryable("index_away", f"{type(error).__name__}: {error.message}"[:300]) from None
+        return answer.body
+
+
+def failure(status: int, body: Any) -> Failure:
+    """An answer that is not a success, by its consequence."""
+    error = body.get("error") if isinstance(body, Mapping) else body
+    if isinstance(error, Mapping):
+        error = f"{error.get('type', '')}: {error.get('reason', '')}"
+    detail = f"{status} {error}"[:300]
+    if status == 413:
+        return Invalid("too_large", detail)
+    if status == 400:
+        return Invalid("request", detail)
+    if status in (401, 403):
+        return Retryable("index_denied", detail)
+    if status == 404:
+        return Retryable("index_missing", detail)
+    return Retryable("index_busy" if status == 429 else "index_away", detail)

@@ -1,0 +1,246 @@
+"""What is searched of a record, by kind of document: the one place both adapters and their readers agree in. Pure.
+
+Every field is a set of values, because a record may name a thing in several ways (a pod's workload by two labels and
+by its own name); a filter asks for one of them. Values over `MAX_WORD` characters are not searchable by filters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from streams.sinks.index.port import Kind
+
+MAX_WORD = 1024
+APP_LABELS = ("app.kubernetes.io/name", "app")
+HASH = "([0-9a-f]{4,10}|[bcdfghjklmnpqrstvwxz2456789]{6,10})"
+"""A ReplicaSet's pod-template hash: Kubernetes' alphabet without vowels, or the hex of older versions."""
+SUFFIX = f"(({HASH}-)?[a-z0-9]{{5}}|[0-9]+)"
+"""What controllers append to their name for a pod's: Deployment, DaemonSet and Job, StatefulSet."""
+_OWNED = tuple(re.compile(rf"(.+)-{tail}") for tail in (f"{HASH}-[a-z0-9]{{5}}", "[a-z0-9]{5}", "[0-9]+"))
+_REPLICA_SET = re.compile(rf"(.+)-{HASH}")
+_CONTAINER = re.compile(r"spec\.(?:initC|ephemeralC|c)ontainers\{(.+)\}")
+_UNOWNED = frozenset({"Node", "Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding"})
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Fields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Searchable values of one record; the names are `Query`'s, `text` is what keywords are looked for in."""
+
+    cluster: tuple[str, ...] = ()
+    namespace: tuple[str, ...] = ()
+    workload: tuple[str, ...] = ()
+    pod: tuple[str, ...] = ()
+    container: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
+
+
+def decode(value: bytes) -> dict[str, Any]:
+    """The JSON object in `value`; invalid UTF-8 in it becomes U+FFFD. Raises ValueError saying what it is instead."""
+    try:
+        record = _decode(value)
+    except UnicodeDecodeError:
+        return decode(value.decode("utf-8", "replace").encode())
+    except msgspec.DecodeError as error:
+        if "UTF-8" in str(error) and b"\xef\xbf\xbd" not in value:
+            return decode(value.decode("utf-8", "replace").encode())
+        raise ValueError(f"not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("not JSON: nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"a JSON {type(record).__name__}, not an object")
+    return record
+
+
+def draw(kind: Kind, record: Mapping[str, Any]) -> Fields:
+    """The searchable values of a decoded record. Whatever is not of the expected type is left out."""
+    if "specversion" in record and isinstance(record.get("data"), dict):
+        record = record["data"]  # a CloudEvent in structured mode
+    return _DRAW[kind](record)
+
+
+def _logs(record: Mapping[str, Any]) -> Fields:
+    about = _object(record, "kubernetes")
+    labels = _object(about, "labels")
+    pods = _words(about.get("pod_name"))
+    return Fields(
+        cluster=_words(record.get("cluster")),
+        namespace=_words(about.get("namespace_name")),
+        workload=_words(*(labels.get(name) for name in APP_LABELS), *owners(pods)),
+        pod=pods,
+        container=_words(about.get("container_name")),
+        tenants=_words(record.get("tenant")),
+        text=(*_texts(record.get("log")), *_texts(record.get("message"))),
+    )
+
+
+def _events(record: Mapping[str, Any]) -> Fields:
+    about = _object(record, "involved")
+    kind, name = about.get("kind"), _words(about.get("name"))
+    field = _CONTAINER.fullmatch(str(about.get("field_path", "")))
+    return Fields(
+        cluster=_words(record.get("cluster")),
+        namespace=_words(about.get("namespace"), record.get("namespace")),
+        workload=_workload(kind, name),
+        pod=name if kind == "Pod" else (),
+        container=(field[1],) if field else (),
+        names=_words(
+            *(record.get(key) for key in ("id", "reason", "type", "name", "action", "reporting_component")),
+            *(about.get(key) for key in ("kind", "name", "uid")),
+        ),
+        tenants=_words(record.get("tenant")),
+        text=(*_texts(record.get("message")), *_texts(record.get("reason")), *name),
+    )
+
+
+def _objects(record: Mapping[str, Any]) -> Fields:
+    kind, name = record.get("kind"), _words(record.get("name"))
+    return Fields(
+        cluster=_words(record.get("cluster")),
+        namespace=_words(record.get("namespace")),
+        workload=_workload(kind, name),
+        pod=name if kind == "Pod" else (),
+        names=_words(*(record.get(key) for key in ("id", "kind", "name", "uid", "change"))),
+        tenants=_words(record.get("tenant")),
+        text=(*_texts(kind), *name, *_images(_object(record, "object"))),
+    )
+
+
+def _gaps(record: Mapping[str, Any]) -> Fields:
+    return Fields(
+        cluster=_words(record.get("cluster")),
+        names=_words(*(record.get(key) for key in ("id", "source", "topic"))),
+        tenants=_words(record.get("tenant")),
+        text=(*_texts(record.get("reason")), *_texts(record.get("source"))),
+    )
+
+
+def _audit(record: Mapping[str, Any]) -> Fields:
+    named = ("id", "actor", "verb", "object", "result", "address", "request_id")
+    return Fields(
+        cluster=_words(record.get("cluster")),
+        names=_words(*(record.get(key) for key in named)),
+        tenants=_words(record.get("tenant")),
+        text=tuple(_each(_texts, *(record.get(key) for key in ("actor", "verb", "object", "reason")))),
+    )
+
+
+def _notifications(record: Mapping[str, Any]) -> Fields:
+    alerts = [alert for alert in _list(record.get("alerts")) if isinstance(alert, dict)]
+    labels = [_object(alert, "labels") for alert in alerts]
+    notes = [_object(alert, "annotations") for alert in alerts]
+    named = ("id", "receiver", "group_key", "decision", "status", "thread")
+    pods = _words(*(each.get("pod") for each in labels))
+    return Fields(
+        cluster=_words(*(alert.get("cluster") for alert in alerts), *(each.get("cluster") for each in labels)),
+        namespace=_words(*(each.get("namespace") for each in labels)),
+        workload=_words(*(each.get(key) for each in labels for key in ("workload", "deployment")), *owners(pods)),
+        pod=pods,
+        container=_words(*(each.get("container") for each in labels)),
+        names=_words(
+            *(record.get(key) for key in named),
+            *(alert.get(key) for alert in alerts for key in ("fingerprint", "episode")),
+            *(each.get("alertname") for each in labels),
+        ),
+        tenants=_words(record.get("tenant")),
+        text=tuple(
+            _each(
+                _texts,
+                record.get("reason"),
+                *(each.get("alertname") for each in labels),
+                *(each.get(key) for each in notes for key in ("summary", "description", "message")),
+            )
+        ),
+    )
+
+
+def _outcomes(record: Mapping[str, Any]) -> Fields:
+    return Fields(
+        names=_words(*(record.get(key) for key in ("notification", "receiver", "channel", "result"))),
+        tenants=_words(record.get("tenant")),
+        text=(*_texts(record.get("target")), *_texts(record.get("reason"))),
+    )
+
+
+_DRAW: dict[Kind, Callable[[Mapping[str, Any]], Fields]] = {
+    Kind.LOGS: _logs,
+    Kind.EVENTS: _events,
+    Kind.OBJECTS: _objects,
+    Kind.GAPS: _gaps,
+    Kind.AUDIT: _audit,
+    Kind.NOTIFICATIONS: _notifications,
+    Kind.OUTCOMES: _outcomes,
+}
+
+
+def owners(pods: Iterable[str]) -> list[str]:
+    """Names of what may own pods of these names, the pods themselves included: `pay-7d9c-x2k4p` -> `pay`, ..."""
+    out = []
+    for pod in pods:
+        out += [pod, *(match[1] for form in _OWNED if (match := form.fullmatch(pod)))]
+    return out
+
+
+def _workload(kind: object, name: tuple[str, ...]) -> tuple[str, ...]:
+    if kind in _UNOWNED:
+        return ()
+    if kind == "Pod":
+        return _words(*owners(name))
+    stripped = [match[1] for each in name if kind == "ReplicaSet" and (match := _REPLICA_SET.fullmatch(each))]
+    return _words(*name, *stripped)
+
+
+def _images(manifest: Mapping[str, Any]) -> Iterable[str]:
+    """Container images of a workload's or a pod's manifest."""
+    spec = _object(manifest, "spec")
+    pod = _object(_object(spec, "template"), "spec") or spec
+    for container in (*_list(pod.get("initContainers")), *_list(pod.get("containers"))):
+        if isinstance(container, dict):
+            yield from _texts(container.get("image"))
+
+
+def _object(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _words(*values: object) -> tuple[str, ...]:
+    """Exact words: scalars as text, lists one by one, without repeats."""
+    found = (word for word in _each(_scalars, *values) if word and len(word) <= MAX_WORD)
+    return tuple(dict.fromkeys(found))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Text to look for keywords in: like words, but of any length, and objects as their JSON."""
+    if isinstance(value, dict):
+        return (_encode(value).decode(),)
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        return (_encode(value).decode(),)
+    return tuple(word for word in _scalars(value) if word)
+
+
+def _scalars(value: object) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (bool, int, float)):
+        yield _encode(value).decode()
+    elif isinstance(value, list):
+        for item in value:
+            if not isinstance(item, (dict, list)):
+                yield from _scalars(item)
+
+
+def _each(take: Callable[[Any], Iterable[str]], *values: object) -> Iterable[str]:
+    for value in values:
+        yield from take(value)

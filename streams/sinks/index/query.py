@@ -1,0 +1,78 @@
+"""What both adapters make of a `Query` before they ask their engine: keywords, cursors, limits. Pure."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import NamedTuple
+
+import msgspec
+
+from streams.errors import Invalid
+from streams.sinks.index.port import Hit, Query
+
+MAX_LIMIT = 5000
+MAX_KEYWORDS = 64
+MAX_TEXT = 4096
+FILTERS = ("cluster", "namespace", "workload", "pod", "container", "names", "tenants")
+COUNTED = frozenset({"cluster", "namespace"})
+"""Fields documents can be counted by."""
+_KEYWORD = re.compile(r'"([^"]*)"|([^\s"]+)')
+_LETTERS = 255
+"""Longest run of letters the engines index as one word."""
+
+
+class Keyword(NamedTuple):
+    """`is_word`: letters only, found wherever such a run of letters stands (`refused` in `err:refused.`); anything
+    else is a phrase of the tokens Unicode's word boundaries (UAX #29) make of it."""
+
+    text: str
+    is_word: bool
+
+
+class Position(NamedTuple):
+    """Where a page ended: documents are ordered by time, then offset, partition and id."""
+
+    time_ms: int
+    offset: int
+    partition: int
+    id: str
+
+
+def keywords(text: str) -> list[Keyword]:
+    """The keywords of a query's text. Raises Invalid("query") when there is nothing to look for in it."""
+    if len(text) > MAX_TEXT:
+        raise Invalid("query", f"text over {MAX_TEXT} characters")
+    if text.count('"') % 2:
+        raise Invalid("query", 'a quote (") is not closed')
+    out = []
+    for match in _KEYWORD.finditer(text):
+        part = match[1] if match[2] is None else match[2]
+        if any(char.isalnum() for char in part):
+            out.append(Keyword(part, part.isalpha() and len(part) <= _LETTERS))
+    if not out and text.strip():
+        raise Invalid("query", f"no letter or digit to look for in {text[:50]!r}")
+    if len(out) > MAX_KEYWORDS:
+        raise Invalid("query", f"over {MAX_KEYWORDS} keywords")
+    return list(dict.fromkeys(out))
+
+
+def limit(query: Query) -> int:
+    return min(max(query.limit, 0), MAX_LIMIT)
+
+
+def cursor(hit: Hit) -> str:
+    """The cursor of what follows `hit`."""
+    raw = msgspec.json.encode((hit.time_ms, hit.offset, hit.partition, hit.id))
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def position(text: str) -> Position | None:
+    """The position a cursor stands for, None for an empty one. Raises Invalid("query")."""
+    if not text:
+        return None
+    try:
+        raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        return Position(*msgspec.json.decode(raw, type=tuple[int, int, int, str]))
+    except (ValueError, msgspec.DecodeError):
+        raise Invalid("query", "not a cursor of this list") from None
