@@ -1,0 +1,155 @@
+"""The tantivy adapter of the search index port: `<data_dir>/index/<kind>`.
+
+One process writes; it holds a lock for as long as it lives. Reading processes see every commit with their next search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tantivy
+
+from streams.batch import Batch
+from streams.errors import Fatal, Invalid, Retryable
+from streams.settings import Settings
+from streams.sinks.index.embedded import search
+from streams.sinks.index.embedded.commits import Commits
+from streams.sinks.index.embedded.store import Lock, Reader, Writer
+from streams.sinks.index.port import Hit, Kind, Page, Query
+from streams.sinks.index.query import COUNTED
+
+T = TypeVar("T")
+LOCK_WAIT_S = 10.0
+"""How long a starting writer waits for one that is just ending."""
+READERS = 2
+MAX_BUCKETS = 10_000
+
+
+class EmbeddedIndex:
+    def __init__(self, settings: Settings, *, writer: bool, lock_wait_s: float = LOCK_WAIT_S) -> None:
+        self.folder = folder(settings)
+        self._is_writer = writer
+        self._lock_wait_s = lock_wait_s
+        self._interval_s = settings.index.commit_interval_s
+        self._lock = Lock(self.folder)
+        self._readers = {kind: Reader(self.folder / kind.value) for kind in Kind}
+        self._writers: dict[Kind, _Writing] = {}
+        self._pool = ThreadPoolExecutor(READERS, "index-read")
+        self._opening = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Take the writer's lock. Raises Fatal("index_locked") when another process keeps it."""
+        if not self._is_writer:
+            return
+        async with self._opening:
+            deadline = time.monotonic() + self._lock_wait_s
+            while not self._lock.held and not self._lock.acquire():
+                if time.monotonic() > deadline:
+                    holder = self._lock.holder()
+                    raise Fatal("index_locked", f"process {holder} writes to {self.folder}; only one can")
+                await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        writers, self._writers = self._writers, {}
+        await asyncio.gather(*(writing.close() for writing in writers.values()))
+        self._pool.shutdown(wait=False)
+        self._lock.release()
+
+    async def write(self, kind: Kind, batch: Batch) -> None:
+        if not self._lock.held:
+            if not self._is_writer:
+                raise Fatal("index_read_only", "this process opened the index for reading")
+            await self.open()
+        writing = self._writers.get(kind)
+        if writing is None:
+            path = self.folder / kind.value
+            writing = self._writers[kind] = _Writing(Writer(path, kind), self._interval_s)
+        bad = await writing.put(batch)
+        if bad:
+            raise Invalid("refused", next(iter(bad.values())), bad)
+
+    async def search(self, query: Query) -> Page:
+        search.compiled(query)
+        return await self._read(query.kind, lambda searcher: search.page(searcher, query), Page(items=[], total=0))
+
+    async def get(self, kind: Kind, id: str) -> Hit | None:  # noqa: A002
+        return await self._read(kind, lambda searcher: search.get(searcher, id), None)
+
+    async def counts(self, kind: Kind, by: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+        if not set(by) <= COUNTED:
+            raise Invalid("query", f"counts are by {', '.join(sorted(COUNTED))}")
+        return await self._read(kind, lambda searcher: _counts(searcher, by), {} if by else {(): 0})
+
+    async def ping(self) -> None:
+        await self._read(Kind.LOGS, lambda searcher: searcher.num_docs, 0)
+
+    async def _read(self, kind: Kind, ask: Callable[[tantivy.Searcher], T], otherwise: T) -> T:
+        def work() -> T:
+            searcher = self._readers[kind].searcher()
+            if searcher is None:
+                return otherwise
+            try:
+                return ask(searcher)
+            except ValueError as error:
+                raise Retryable("index_read", str(error)[:300]) from None
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+class _Writing:
+    """A writer and the one thread it is used by."""
+
+    def __init__(self, writer: Writer, interval_s: float) -> None:
+        self._writer = writer
+        self._pool = ThreadPoolExecutor(1, "index-write")
+        self._commits = Commits(self._commit, lambda: writer.pending, interval_s, time.monotonic)
+
+    async def put(self, batch: Batch) -> dict[int, str]:
+        bad, generation = await self._run(lambda: (self._writer.put(batch), self._writer.generation))
+        await self._commits.done()
+        if self._writer.generation != generation:
+            raise Retryable("index_commit", "what was written was thrown away by an earlier failure")
+        return bad
+
+    async def close(self) -> None:
+        await self._commits.close()
+        await self._run(self._writer.close)
+        self._pool.shutdown(wait=False)
+
+    async def _commit(self) -> None:
+        await self._run(self._writer.commit)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def folder(settings: Settings) -> Path:
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(settings.data_dir or f"{home}/eventsphere").expanduser() / "index"
+
+
+def _counts(searcher: tantivy.Searcher, by: tuple[str, ...]) -> dict[tuple[str, ...], int]:
+    if not by:
+        return {(): searcher.num_docs}
+    request: dict[str, Any] = {}
+    for field in reversed(by):
+        inner = {"aggs": request} if request else {}
+        request = {"by": {"terms": {"field": field, "size": MAX_BUCKETS, "missing": ""}} | inner}
+    out: dict[tuple[str, ...], int] = {}
+    _collect(searcher.aggregate(tantivy.Query.all_query(), request), (), len(by), out)
+    return out
+
+
+def _collect(found: dict[str, Any], above: tuple[str, ...], depth: int, out: dict[tuple[str, ...], int]) -> None:
+    for bucket in found["by"]["buckets"]:
+        key = (*above, str(bucket["key"]))
+        if depth == 1:
+            out[key] = bucket["doc_count"]
+        else:
+            _collect(bucket, key, depth - 1, out)
