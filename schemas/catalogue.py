@@ -81,6 +81,19 @@ STATEFUL = {
 """Stateful agents and the topic their state is partitioned like."""
 
 
+KUBE_WATCH = Topic(
+    name="state.kube-watch",
+    key="cluster/resource, or cluster/events/uid",
+    record="internal: how far each watch is, and the last count of each Kubernetes event",
+    schema="state",
+    public=False,
+    cleanup="compact",
+    dead_letters=False,
+    producers=["Kubernetes source"],
+    consumers=["Kubernetes source"],
+)
+
+
 @cache
 def declared() -> dict[str, Topic]:
     """The topics of `schemas/topics/`, by name."""
@@ -115,4 +128,5 @@ def catalogue() -> dict[str, Topic]:
     for agent, like in STATEFUL.items():
         topic = state_topic(agent, declared()[like])
         out[topic.name] = topic
+    out[KUBE_WATCH.name] = KUBE_WATCH
     return out
