@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -11,6 +11,9 @@ from streams.record import Headers, Record
 
 class Message(Protocol):
     """What we use of `confluent_kafka.Message`: methods, called only where needed."""
+
+    def __len__(self) -> int:
+        """Bytes of its value."""
 
     def offset(self) -> int: ...
     def key(self) -> bytes | None: ...
@@ -35,18 +38,18 @@ class Batch:
     """
 
     __slots__ = (
-        "topic",
-        "partition",
-        "messages",
-        "topic_id",
-        "nbytes",
+        "_on_change",
+        "at_end",
         "end_offset",
         "lease",
-        "at_end",
-        "taker",
-        "puts",
+        "messages",
+        "nbytes",
         "order",
-        "_on_change",
+        "partition",
+        "puts",
+        "taker",
+        "topic",
+        "topic_id",
     )
 
     def __init__(
@@ -123,6 +126,11 @@ class Batch:
         at_end = self.at_end and stop == len(self.messages)
         return Batch(self.topic, self.partition, self.messages[start:stop], topic_id=self.topic_id, at_end=at_end)
 
+    def without(self, indexes: Container[int]) -> Batch:
+        """The records at other positions, in one batch (offsets have holes then, as those of compacted topics do)."""
+        messages = [message for index, message in enumerate(self.messages) if index not in indexes]
+        return Batch(self.topic, self.partition, messages, topic_id=self.topic_id, at_end=self.at_end)
+
     def records(self) -> Iterator[Record]:
         """The records as `Record`s; for topics of low volume (about 1 us each)."""
         for message in self.messages:
@@ -151,6 +159,9 @@ class StoredMessage:
 
     def __init__(self, record: Record) -> None:
         self._record = record
+
+    def __len__(self) -> int:
+        return len(self._record.value or b"")
 
     def offset(self) -> int:
         return self._record.offset

@@ -1,0 +1,44 @@
+"""Kafka's id of a topic (a UUID): another one once the topic was deleted and made again under the same name."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from streams.kafka import client
+from streams.settings import Kafka
+
+TIMEOUT_S = 10.0
+
+
+class TopicIds:
+    """Blocking: call it off the event loop."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._admin = AdminClient(client(kafka))
+        self.known: dict[str, str] = {}
+
+    def ask(self, topics: Iterable[str]) -> dict[str, str]:
+        """The ids of those topics that exist now. Raises KafkaException when the broker does not answer."""
+        futures = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=TIMEOUT_S)
+        out = {}
+        for name, future in futures.items():
+            try:
+                out[name] = str(future.result(TIMEOUT_S).topic_id)
+            except KafkaException as error:
+                if error.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
+                    raise
+        self.known.update(out)
+        return out
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The end offsets of those partitions that exist now."""
+        wanted = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
+        out = {}
+        for tp, future in (self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S) if wanted else {}).items():
+            with contextlib.suppress(KafkaException):
+                out[(tp.topic, tp.partition)] = int(future.result(TIMEOUT_S).offset)
+        return out
