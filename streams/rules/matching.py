@@ -1,0 +1,113 @@
+"""A batch of records -> matches of rules: bytes first, then the parsed record, then the conditions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.base import digest, encode
+from schemas.headers import cloud_headers
+from schemas.rules import Match
+from streams.batch import Batch, Message
+from streams.record import Outgoing
+from streams.rules.ruleset import Matcher
+from streams.rules.subject import Owned
+
+TOPIC = "rules.matches"
+
+
+class Found(NamedTuple):
+    """`matches` to send; how many records were `refused` by their bytes, `parsed`, and were no JSON object."""
+
+    matches: list[Outgoing]
+    refused: int
+    parsed: int
+    malformed: int
+
+
+def window_id(rule: str, group: dict[str, str]) -> str:
+    """Where a rule's matches of one group meet: hash(rule, group)."""
+    return digest(rule, *(part for pair in sorted(group.items()) for part in pair))
+
+
+def matches(matcher: Matcher, batch: Batch, *, cluster: str, owned: Owned, now_ms: int) -> Found:
+    """`cluster`: of records that do not name theirs. Event times beyond `now_ms` are taken as `now_ms`."""
+    out: list[Outgoing] = []
+    refused = parsed = malformed = 0
+    maybe, evaluate = matcher.prefilter, matcher.evaluate
+    for message in batch.messages:
+        value = message.value()
+        if value is None:
+            continue
+        if maybe is not None and not maybe(value):
+            refused += 1
+            continue
+        parsed += 1
+        record = parse(value)
+        if record is None:
+            malformed += 1
+            continue
+        if hits := evaluate(record):
+            out.extend(_matched(matcher, hits, record, message, batch, cluster, owned, now_ms))
+    return Found(out, refused, parsed, malformed)
+
+
+def parse(value: bytes) -> dict[str, Any] | None:
+    """The record in `value`, out of its CloudEvents envelope (structured mode) if it has one; None when it is none."""
+    try:
+        record = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    if "specversion" in record and isinstance(record.get("data"), dict):
+        inner: dict[str, Any] = record["data"]
+        return inner
+    return record
+
+
+def _matched(
+    matcher: Matcher,
+    hits: list[int],
+    record: dict[str, Any],
+    message: Message,
+    batch: Batch,
+    cluster: str,
+    owned: Owned,
+    now_ms: int,
+) -> Iterator[Outgoing]:
+    source = matcher.source
+    subject = source.subject(record, cluster, owned)
+    labels = {name: value for name, value in subject.items() if value} | {"message": source.message(record)}
+    time_ms = min(source.time_ms(record, message.timestamp()[1]), now_ms)
+    for hit in hits:
+        group = matcher.groupings[hit].of(subject, record)
+        if group is None:
+            continue
+        match = Match(
+            rule=matcher.rules[hit].name,
+            rule_hash=matcher.hashes[hit],
+            group=group,
+            topic=batch.topic,
+            partition=batch.partition,
+            offset=message.offset(),
+            topic_id=batch.topic_id,
+            time_ms=time_ms,
+            seen_ms=now_ms,
+            weight=source.weight(record),
+            labels=labels,
+            tenant=matcher.rules[hit].tenant,
+            cluster=subject["cluster"],
+        )
+        yield outgoing(match)
+
+
+def outgoing(match: Match) -> Outgoing:
+    key = window_id(match.rule, match.group)
+    id_ = digest(match.rule_hash, match.topic, match.topic_id, str(match.partition), str(match.offset))
+    headers = cloud_headers(
+        topic=TOPIC, id=id_, type="io.eventsphere.rule.match", source="eventsphere/match-rules", time_ms=match.time_ms
+    )
+    return Outgoing(TOPIC, encode(match), key.encode(), headers)
