@@ -8,7 +8,7 @@ dead letter, and replaying that starts the build once. The owner of the partitio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,9 @@ NAME = "trigger-pipelines"
 LOOK_S = 0.25
 AT_ONCE = 4
 """Runs of a partition that are worked on beside each other."""
+
+Change = Callable[[State[RunEntry], int], list[Outgoing]]
+Write = Callable[[Change], Awaitable[None]]
 
 log = structlog.get_logger(__name__)
 
@@ -94,13 +97,10 @@ class Runner:
             raise Retryable("jenkins_lost", "neither in the queue nor among the latest builds")
         await write(lambda state, now: self._core.queued(state, key, found, now))
 
-    async def _write(self, partition: int, change: Callable[[State[RunEntry], int], list[Outgoing]]) -> None:
+    async def _write(self, partition: int, change: Change) -> None:
         """Raises Retryable when the partition is not ours any more, or the bus is away."""
         now = self._clock()
         await self._ledger.apply(partition, lambda state: (None, change(state, now)))
-
-
-Write = Callable[[Callable[[State[RunEntry], int], Iterable[Outgoing]]], "asyncio.Future[None]"]
 
 
 def register(worker: Worker) -> None:

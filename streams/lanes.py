@@ -8,43 +8,26 @@ one delivery a lane (with the same Message-ID), never more, and loses none. A se
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 import structlog
 
 from streams.errors import Failure, Invalid, Retryable
+from streams.keyed import Keyed
 from streams.metrics import NOTIFIED
 from streams.outbox import AWAY_MS, Due, Entry, Outbox
-from streams.record import Outgoing
 from streams.sinks.channel import Away
-from streams.state import State
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
-Change = Callable[[State[Entry]], tuple[T, Iterable[Outgoing]]]
 
 LOOK_S = 0.1
 """How often the outbox is looked through for what became due."""
 STOP_S = 3.0
 RECORD_S = 0.5
+STUCK_MS = 3_600_000
 ROUND = 64
 """Deliveries of one lane taken from the outbox at once."""
-
-
-class Ledger(Protocol):
-    """The keyed state of the partitions this process owns (streams/keyed.py)."""
-
-    @property
-    def partitions(self) -> Sequence[int]: ...
-
-    async def apply(self, partition: int, change: Change[T]) -> T:
-        """Run `change` between batches; return its result when what it changed is durable in Kafka.
-
-        Raises Retryable when the partition is not ours any more or the bus is away: nothing was changed then, or the
-        process does not own it any longer.
-        """
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -64,7 +47,7 @@ class Lane:
 
 class Lanes:
     def __init__(
-        self, ledger: Ledger, outbox: Outbox, prepare: Callable[[Due], Attempt], clock: Callable[[], int]
+        self, ledger: Keyed[Entry], outbox: Outbox, prepare: Callable[[Due], Attempt], clock: Callable[[], int]
     ) -> None:
         """`prepare` says how to make a delivery; it raises Invalid when its target is gone."""
         self._ledger = ledger
@@ -115,6 +98,14 @@ class Lanes:
                 lane.task = asyncio.create_task(self._work(lane, partition, items[:ROUND]), name=f"lane {name}")
 
     async def _work(self, lane: Lane, partition: int, items: Sequence[tuple[Due, Attempt]]) -> None:
+        try:
+            await self._work_off(lane, partition, items)
+        except Exception:
+            # Sent, perhaps, and not written down: going on would send it again and again.
+            log.exception("lane.stopped", partition=partition)
+            lane.paused_until_ms = self._clock() + STUCK_MS
+
+    async def _work_off(self, lane: Lane, partition: int, items: Sequence[tuple[Due, Attempt]]) -> None:
         for due, attempt in items:
             if self._stopping:
                 return

@@ -1,0 +1,147 @@
+"""deliver-notifications on a real broker and real servers: each target once, whatever is away or refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents import deliver_notifications
+from schemas.alerts import AlertState, Evidence, Status, fingerprint
+from schemas.base import encode
+from schemas.notifications import Decision, Notification, Outcome, group_record_key, notification_id
+from streams.record import Outgoing
+from streams.settings import Alerting, Kafka, Notify, Settings, Smtp
+from tests.parts.running import decoded, following, running, send, until
+from tests.parts.smtpd import Smtpd
+
+TIME = 1_767_607_200_000
+CONFIG = """
+route: {receiver: ops, group_by: [namespace]}
+receivers:
+  - name: ops
+    email_configs: [{to: "ops@example.org, second@example.org", send_resolved: true}]
+"""
+
+
+def alert(name: str = "Down", **labels: str) -> AlertState:
+    all_labels = {"alertname": name, "namespace": "shop", **labels}
+    return AlertState(
+        tenant="platform",
+        fingerprint=fingerprint(all_labels),
+        episode="e",
+        state=Status.FIRING,
+        labels=all_labels,
+        annotations={"summary": f"{name} is down"},
+        starts_at_ms=TIME,
+        updated_at_ms=TIME,
+        seq=1,
+        evidence=[Evidence(topic="logs", partition=0, offset=7)],
+    )
+
+
+def notification(flush: int, group: str, receiver: str = "ops") -> Notification:
+    return Notification(
+        id=notification_id("platform", receiver, group, flush),
+        tenant="platform",
+        receiver=receiver,
+        group_key=group,
+        group_labels={"namespace": "shop"},
+        flush=flush,
+        decision=Decision.SEND,
+        reason="first",
+        status="firing",
+        alerts=[alert()],
+        thread=notification_id("platform", receiver, group, 1),
+        decided_at_ms=TIME + flush,
+    )
+
+
+def outgoing(notification: Notification) -> Outgoing:
+    key = group_record_key(notification.tenant, notification.receiver, notification.group_key)
+    return Outgoing("notifications", encode(notification), key.encode())
+
+
+@pytest.fixture
+def settings(platform_kafka: Kafka, tmp_path: Path, smtp: Smtpd) -> Settings:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(CONFIG)
+    return Settings(
+        data_dir=str(tmp_path),
+        kafka=platform_kafka,
+        smtp=Smtp(url=f"smtp://127.0.0.1:{smtp.port}?from=es@example.org"),
+        alerting=Alerting(config=str(config)),
+    )
+
+
+async def test_each_address_gets_its_mail_and_each_outcome_is_recorded(settings: Settings, smtp: Smtpd) -> None:
+    smtp.replies["second@example.org"] = "550 5.1.1 no such user"
+    made = notification(1, "each")
+    with (
+        following(settings.kafka, "notifications.outcomes") as outcomes,
+        following(settings.kafka, "notifications.dlq") as dead,
+    ):
+        async with running(settings, deliver_notifications):
+            await send(settings.kafka, outgoing(made), outgoing(made))
+            await until(lambda: len(outcomes()) >= 2 and dead(), "two outcomes and a dead letter")
+            second = notification(2, "each")
+            await send(settings.kafka, outgoing(second), outgoing(made))
+            await until(lambda: len(smtp.received) >= 2, "the second mail")
+        got = {(o.target, o.result, o.attempt) for o in decoded(outcomes(), Outcome) if o.notification == made.id}
+        assert got == {("ops@example.org", "sent", 1), ("second@example.org", "failed", 1)}
+    first, then = smtp.received
+    assert first["Message-ID"] == f"<{made.id}@eventsphere>"
+    assert then["References"] == first["Message-ID"]
+    assert smtp.recipients == ["ops@example.org"] * 2
+
+
+async def test_mails_wait_for_a_server_that_is_away_and_all_arrive(settings: Settings, smtp: Smtpd) -> None:
+    smtp.stop()
+    made = [notification(1, f"away-{number}") for number in range(10)]
+    async with running(settings, deliver_notifications):
+        with following(settings.kafka, "notifications.outcomes") as outcomes:
+            await send(settings.kafka, *map(outgoing, made))
+            ids = {each.id for each in made}
+            await until(
+                lambda: any(o.notification in ids and o.result == "retry" for o in decoded(outcomes(), Outcome)),
+                "an attempt that failed",
+            )
+        smtp.start()
+        await until(lambda: len(smtp.received) >= 20, "all mails")
+    assert sorted(smtp.ids()) == sorted(f"<{each.id}@eventsphere>" for each in made for _ in range(2))
+
+
+async def test_what_was_sent_before_a_restart_is_not_sent_again(settings: Settings, smtp: Smtpd) -> None:
+    made = notification(1, "restart")
+    smtp.replies["second@example.org"] = "450 4.2.1 later"
+    async with running(settings, deliver_notifications):
+        await send(settings.kafka, outgoing(made))
+        await until(lambda: len(smtp.received) >= 1, "the first mail")
+    smtp.replies.clear()
+    async with running(settings, deliver_notifications):
+        await until(lambda: len(smtp.received) >= 2, "the mail that was refused for now")
+    assert sorted(smtp.recipients) == ["ops@example.org", "second@example.org"]
+
+
+async def test_shadow_sends_nothing(settings: Settings, smtp: Smtpd) -> None:
+    made = notification(1, "shadow")
+    shadow = settings.model_copy(update={"notify": Notify(mode="shadow")})
+    with following(settings.kafka, "notifications.outcomes") as outcomes:
+        async with running(shadow, deliver_notifications):
+            await send(settings.kafka, outgoing(made))
+            await until(
+                lambda: [o for o in decoded(outcomes(), Outcome) if o.notification == made.id and o.result == "shadow"],
+                "the outcome",
+            )
+    assert smtp.received == []
+
+
+async def test_an_unknown_receiver_is_a_dead_letter_and_holds_nothing_up(settings: Settings, smtp: Smtpd) -> None:
+    with following(settings.kafka, "notifications.dlq") as dead:
+        async with running(settings, deliver_notifications):
+            lost = notification(1, "lost", receiver="nobody")
+            await send(
+                settings.kafka, outgoing(lost), Outgoing("notifications", b"{", b"k"), outgoing(notification(1, "x"))
+            )
+            await until(lambda: len(smtp.received) == 2, "the other's mail")
+            await until(lambda: {b"{", encode(lost)} <= {value for _, value in dead()}, "the dead letters")
