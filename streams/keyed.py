@@ -1,0 +1,359 @@
+"""Stateful agents: keyed state that survives `kill -9` at any point, each input record applied exactly once (ADR 3).
+
+For every partition of the input that this process is given, the state is read from the same partition of
+`state.<agent>`; then batches are applied and time passes (`tick`), one after the other. Each step is durable, and its
+outputs are, before the next one begins. Outputs come at least once: a crash repeats those of the last step, same bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import msgspec
+import structlog
+
+from streams.batch import Batch
+from streams.errors import Failure, Fatal, Retryable
+from streams.journal import Reader, Writer
+from streams.metrics import RETRIES
+from streams.partition import Partition, Sender
+from streams.record import Outgoing
+from streams.state import Core, State
+from streams.state_log import Followed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+log = structlog.get_logger(__name__)
+E = TypeVar("E")
+T = TypeVar("T")
+TP = tuple[str, int]
+
+TICK_S = 1.0
+RETRY_S = 0.5
+REVOKE_S = 3.0
+"""How long a partition that goes may take to finish its step."""
+AGAIN_S = 1.0
+"""Wait before a partition is claimed again that another owner claimed while the group says it is ours."""
+QUIET_MS = 30_000
+"""Time passes again, backlog or not, when no batch came for so long."""
+
+
+class Log(Protocol):
+    """What reads the state topic (streams/state_log.py)."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def follow(self, followed: Followed) -> None: ...
+    def unfollow(self, followed: Followed) -> None: ...
+
+
+class Fenced(Exception):
+    """Another owner has claimed the partition since."""
+
+
+class Keyed(Generic[E]):
+    """`fail` ends the process. `new_id` makes the names of owners: never the same one twice."""
+
+    def __init__(
+        self,
+        core: Core[E],
+        sender: Sender,
+        state_log: Log,
+        *,
+        name: str,
+        state_topic: str,
+        clock: Callable[[], int],
+        fail: Callable[[BaseException], None],
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        self.name = name
+        self.state_topic = state_topic
+        self._core = core
+        self._sender = sender
+        self._log = state_log
+        self._clock = clock
+        self._fail = fail
+        self._new_id = new_id
+        self._owned: dict[int, _Owned[E]] = {}
+        self._loading: set[_Owned[E]] = set()
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._assigned: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @property
+    def partitions(self) -> Sequence[int]:
+        """Those whose state is loaded."""
+        return sorted(self._owned)
+
+    @property
+    def ready(self) -> bool:
+        return self._assigned <= self._owned.keys()
+
+    async def start(self) -> None:
+        self._log.start()
+        self._spawn(self._ticking())
+
+    def stop(self) -> None:
+        """Load nothing any more; what is loaded goes on until it is revoked."""
+        self._stopping = True
+        for owned in self._loading:
+            owned.gone = True
+            owned.wake.set()
+
+    async def close(self) -> None:
+        self.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._log.close)
+
+    async def assigned(self, partitions: Iterable[TP]) -> None:
+        """Load the state of these; raises Retryable when Kafka is away. Their batches may come once it returned."""
+        numbers = [partition for _topic, partition in partitions]
+        self._assigned.update(numbers)
+        if self._stopping:
+            raise Retryable("stopping")
+        loads = await asyncio.gather(*(self._load(number) for number in numbers), return_exceptions=True)
+        for error in filter(None, loads):
+            if isinstance(error, Fenced):
+                raise Retryable("fenced", f"{self.name} was claimed by another owner while it was loaded") from error
+            if not isinstance(error, Retryable):
+                self._fail(error)
+            raise error
+
+    async def revoked(self, partitions: Iterable[TP]) -> None:
+        """Give these up: finish the step under way if that is quick, say that it was sent, forget the state."""
+        numbers = [partition for _topic, partition in partitions]
+        self._assigned.difference_update(numbers)
+        await asyncio.gather(*(self._give_up(self._owned.pop(n)) for n in numbers if n in self._owned))
+
+    async def handle(self, batch: Batch) -> None:
+        """Apply a batch; returns when it and its outputs are durable. What to give to `deliver`."""
+        async with self._working(batch.partition) as owned:
+            owned.active_ms = self._clock()
+            await owned.partition.take(batch)
+
+    async def apply(self, partition: int, change: Callable[[State[E]], tuple[T, Iterable[Outgoing]]]) -> T:
+        """Run `change` between batches; return its result when what it changed and its outputs are durable.
+
+        Raises Retryable when the bus is away (nothing was changed then) or the partition is not ours (any more).
+        """
+        out: list[T] = []
+
+        def function(state: State[E]) -> Sequence[Outgoing]:
+            result, outputs = change(state)
+            out.append(result)
+            return list(outputs)
+
+        async with self._working(partition) as owned:
+            try:
+                await owned.partition.change(function)
+            except Retryable:
+                if owned.partition.pending is None or not out:
+                    raise
+                await self._insist(owned)
+        return out[0]
+
+    async def _insist(self, owned: _Owned[E]) -> None:
+        """Finish a step that was begun, however long it takes; raises once the partition is not ours any more."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            try:
+                return await owned.partition.settle()
+            except Retryable:
+                if owned.gone:
+                    raise
+
+    @asynccontextmanager
+    async def _working(self, partition: int) -> AsyncIterator[_Owned[E]]:
+        owned = self._owned.get(partition)
+        if owned is None:
+            raise Retryable("state_not_loaded", f"{self.name}-{partition}")
+        async with owned.partition.lock:
+            if self._owned.get(partition) is not owned:
+                raise Retryable("state_not_loaded", f"{self.name}-{partition}")
+            try:
+                yield owned
+            except Fenced:
+                log.warning("keyed.fenced", agent=self.name, partition=partition)
+                self._drop(owned)
+                self._spawn(self._again(partition))
+                raise Retryable("fenced", f"{self.name}-{partition} was claimed by another owner") from None
+
+    # Loading
+
+    async def _load(self, number: int) -> None:
+        async with self._locks[number]:
+            if number in self._owned or number not in self._assigned:
+                return
+            owned = await self._claimed(number)
+            if number in self._assigned:
+                self._owned[number] = owned
+            else:
+                self._log.unfollow(owned.followed)
+
+    async def _claimed(self, number: int) -> _Owned[E]:
+        """Read the state, claim the partition, read on until the claim is seen to hold, finish the last step."""
+        upgraded: list[str] = []
+        reader = Reader(self._new_id(), _decoder(self._core, upgraded, f"{self.state_topic}-{number}"))
+        followed = Followed(number, reader, _waker(wake := asyncio.Event()))
+        owned = _Owned[E](followed, wake)
+        self._loading.add(owned)
+        self._log.follow(followed)
+        try:
+            await owned.until(lambda: followed.at_end)
+            epoch = 0
+            while not reader.mine:
+                if epoch == 0 or reader.refused >= epoch:
+                    epoch = reader.epoch + 1
+                    await self._sender.send(Writer(self.state_topic, number, epoch).claim(reader.owner))
+                await owned.until(lambda asked=epoch: bool(reader.mine) or reader.refused >= asked)  # type: ignore[misc]
+            owned.partition = Partition(
+                self.name,
+                self._core,
+                self._sender,
+                Writer(self.state_topic, number, reader.mine),
+                reader,
+                confirm=owned.confirm,
+                check=owned.check,
+            )
+            for key in upgraded:
+                owned.partition.state.rewrite(key)
+            await owned.partition.settle()
+        except BaseException:
+            self._log.unfollow(followed)
+            raise
+        finally:
+            self._loading.discard(owned)
+        owned.active_ms = self._clock()
+        log.info(
+            "keyed.loaded", agent=self.name, partition=number, entries=len(owned.partition.state), epoch=reader.mine
+        )
+        return owned
+
+    async def _again(self, number: int) -> None:
+        """The group says the partition is ours, yet somebody claimed it: a former owner that was slow, most likely."""
+        while number in self._assigned and number not in self._owned:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                await self.assigned([("", number)] if number in self._assigned else [])
+            except Retryable as error:
+                log.warning("keyed.load_failed", agent=self.name, partition=number, reason=str(error))
+
+    async def _give_up(self, owned: _Owned[E]) -> None:
+        with suppress(Failure, Fenced, TimeoutError):
+            async with asyncio.timeout(REVOKE_S), owned.partition.lock:
+                await owned.partition.settle()
+                await owned.partition.mark_sent()
+        self._drop(owned)
+
+    def _drop(self, owned: _Owned[E]) -> None:
+        owned.gone = True
+        owned.wake.set()
+        self._log.unfollow(owned.followed)
+        if self._owned.get(owned.followed.partition) is owned:
+            del self._owned[owned.followed.partition]
+
+    # Time
+
+    async def _ticking(self) -> None:
+        while not self._stopping:
+            started = asyncio.get_running_loop().time()
+            for number in self.partitions:
+                try:
+                    await self._tick(number)
+                except Retryable as error:
+                    log.warning("keyed.tick_delayed", agent=self.name, partition=number, reason=str(error))
+                except Fatal as error:
+                    self._fail(error)
+                except Exception:
+                    RETRIES.labels(self.name, "tick").inc()
+                    log.exception("keyed.tick_failed", agent=self.name, partition=number)
+            await asyncio.sleep(max(0.05, TICK_S - (asyncio.get_running_loop().time() - started)))
+
+    async def _tick(self, number: int) -> None:
+        async with self._working(number) as owned:
+            now = self._clock()
+            partition = owned.partition
+            if partition.position >= owned.followed.backlog_end or now - owned.active_ms > QUIET_MS:
+                await partition.change(lambda state: list(self._core.tick(state, now)))
+            else:
+                await partition.change(lambda _state: [])
+            await partition.mark_sent()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Owned(Generic[E]):
+    """A partition that is, or is about to be, ours."""
+
+    partition: Partition[E]
+
+    def __init__(self, followed: Followed, wake: asyncio.Event) -> None:
+        self.followed = followed
+        self.wake = wake
+        self.active_ms = 0
+        """When a batch last came, or when it was loaded."""
+        self.gone = False
+
+    def check(self) -> None:
+        """Raises unless what we write still counts, as far as is known."""
+        if self.followed.failure is not None:
+            raise self.followed.failure
+        if self.gone:
+            raise Retryable("revoked")
+        if self.followed.reader.epoch > self.followed.reader.mine > 0:
+            raise Fenced
+
+    async def confirm(self, seq: int) -> None:
+        await self.until(lambda: self.followed.reader.confirmed >= seq)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while True:
+            self.wake.clear()
+            # In this order: what is confirmed stands before any later claim.
+            if condition():
+                return
+            self.check()
+            await self.wake.wait()
+
+
+def _waker(event: asyncio.Event) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(event.set)
+
+    return wake
+
+
+def _decoder(core: Core[E], upgraded: list[str], where: str) -> Callable[[str, int, bytes], E]:
+    """Decodes entries of the core's version; those of the version before through its `upgrade`, noting their keys."""
+    decode = msgspec.json.Decoder(core.entry).decode
+    upgrade = getattr(core, "upgrade", None)
+
+    def decoded(key: str, version: int, entry: bytes) -> E:
+        if version == core.version:
+            return decode(entry)
+        if version == core.version - 1 and upgrade is not None:
+            upgraded.append(key)
+            return upgrade(key, entry)  # type: ignore[no-any-return]
+        raise Fatal(
+            "state_version",
+            f"{where} holds entries of version {version}; this program reads {core.version}"
+            + (f" and {core.version - 1}" if upgrade is not None else "")
+            + ": run the version that wrote them, or delete the topic to start without state",
+        )
+
+    return decoded
