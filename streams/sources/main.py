@@ -19,10 +19,9 @@ from streams.producer import Producer
 from streams.settings import CONFIG, Settings, WrongSettings, load
 from streams.sources import forward
 from streams.sources.durable import Durable
+from streams.sources.kube import KubeSource
 
 log = structlog.get_logger(__name__)
-
-LOCAL = "local"
 
 
 def now_ms() -> int:
@@ -35,8 +34,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         producer = Producer(settings.kafka, "eventsphere.sources")
         await producer.start()
         stack.push_async_callback(producer.close)
+        kube = KubeSource(settings, producer, now_ms)
         durable = Durable(forward.SOURCE, producer)
-        server = forward.ForwardServer(settings.forward, durable, lambda: settings.cluster.name or LOCAL, now_ms)
+        server = forward.ForwardServer(settings.forward, durable, lambda: kube.local_name, now_ms)
         probes = Probes(
             settings.worker.metrics_host,
             settings.worker.metrics_port,
@@ -44,6 +44,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         await probes.start()
         stack.push_async_callback(probes.close)
+        await kube.start()
+        stack.push_async_callback(kube.close)
         await server.start()
         stack.push_async_callback(server.close)
         sys.stdout.write(f"sources ready: forward {server.address}\n")
