@@ -55,6 +55,11 @@ class Snapshot(NamedTuple):
         spans = self.topics.get(topic, [])
         return sum(max(offsets.get(number, span.start), span.start) for number, span in enumerate(spans))
 
+    def expired(self, group: str, topic: str) -> int:
+        """Records retention removed before `group` came to them."""
+        offsets = self.committed.get(group, {}).get(topic, {})
+        return sum(max(0, s.start - offsets.get(n, 0)) for n, s in enumerate(self.topics.get(topic, [])))
+
     def lag(self, group: str, topic: str) -> int:
         return max(0, self.produced(topic) - self.finished(group, topic))
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+
 import uvicorn
+from fastapi import FastAPI
 
 from gateway.app import create_app
 from gateway.database import bootstrap
+from gateway.services import Services
 from streams.settings import Settings
 
 GRACE_S = 3
@@ -20,9 +25,27 @@ def main(settings: Settings) -> None:
     server(settings).run()
 
 
-def server(settings: Settings) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """uvicorn, ending live streams as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.end_streams()
+        super().handle_exit(signal.Signals(sig), frame)
+
+    def end_streams(self) -> None:
+        services = getattr(self._app.state, "services", None)
+        if isinstance(services, Services):
+            services.end_streams()
+
+
+def server(settings: Settings) -> Server:
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.gateway.host,
         port=settings.gateway.port,
         loop="uvloop",
@@ -35,4 +58,4 @@ def server(settings: Settings) -> uvicorn.Server:
         log_level="warning",
         ws="none",
     )
-    return uvicorn.Server(config)
+    return Server(config, app)

@@ -18,9 +18,11 @@ from gateway.accounts import Accounts
 from gateway.cluster import Cluster
 from gateway.context import KAFKA_HEADER, request_id
 from gateway.files import signing_key
+from gateway.ledger import Ledger
 from gateway.limits import Limits
 from gateway.reader import Reader
 from gateway.sessions import Sessions
+from gateway.tail import Tail
 from schemas.alerts import AlertState, Silence
 from schemas.catalogue import catalogue
 from streams.errors import Retryable
@@ -86,8 +88,20 @@ class Services:
     limits: Limits
     cluster: Cluster
     reader: Reader
+    ledger: Ledger
     clock: Callable[[], int] = now_ms
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
+    tails: set[Tail] = field(default_factory=set)
+    """Live streams that are open."""
+
+    def sign_point(self, data: bytes) -> str:
+        """The signature of a live stream's resume point."""
+        return self.sessions.sign("resume", data)
+
+    def end_streams(self) -> None:
+        """Tell every live stream to end, so that a stop need not wait for them."""
+        for tail in self.tails:
+            tail.stop()
 
     async def cluster_quietly(self) -> None:
         """See the cluster anew when what is known of it is old; when it is away, what was seen last remains."""
@@ -123,9 +137,10 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.callback(cluster.close)
         reader = Reader(settings.kafka)
         stack.push_async_callback(reader.close)
+        ledger = Ledger(index, reader)
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
-        yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, clock)
+        yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, ledger, clock)
 
 
 async def _open(index: Index) -> None:

@@ -1,0 +1,128 @@
+"""`GET /api/v1/streams/{topic}`: a topic live, as server-sent events; several by commas are one stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import Query as FromQuery
+from fastapi.responses import StreamingResponse
+
+from gateway import resume, stream_filter, times
+from gateway.authentication import authenticate
+from gateway.deps import Kit, Principal, need
+from gateway.lists import Names, Text
+from gateway.problems import Problem
+from gateway.services import Services
+from gateway.tail import Tail, Wanted, gap
+from schemas.catalogue import DLQ_SUFFIX, catalogue
+from streams.errors import Failure
+from streams.metrics import STREAMS
+
+router = APIRouter(tags=["streams"])
+
+HEARTBEAT_S = 15.0
+WAIT_S = 1.0
+MAX_TOPICS = 8
+ALSO = {
+    "logs": "logs:read",
+    "kube.events": "events:read",
+    "alerts": "alerts:read",
+    "alerts.state": "alerts:read",
+    "notifications": "notifications:read",
+    "notifications.outcomes": "notifications:read",
+    "gaps": "gaps:read",
+    "platform.audit": "audit:read",
+    "silences": "silences:read",
+}
+"""A list's scope lets its topic be followed live as well."""
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@router.get("/api/v1/streams/{topic}", response_class=StreamingResponse)
+async def stream(
+    topic: str,
+    request: Request,
+    kit: Kit,
+    who: Annotated[Principal, Depends(need())],
+    condition: Annotated[str, FromQuery(alias="filter", max_length=8192)] = "",
+    q: Text = "",
+    cluster: Names = "",
+    namespace: Names = "",
+    pod: Names = "",
+    container: Names = "",
+    start: str = "",
+    overflow: Literal["wait", "skip"] = "wait",
+    last_event_id: Annotated[str, Header(max_length=resume.MAX_LENGTH)] = "",
+) -> Response:
+    """Records as they come. `data` is `{topic, partition, offset, key, time, record}`; `id` is where to go on: send it
+    back as `Last-Event-ID`. `event: gap` `{topic, partition, from, to, reason}` says what is not in the stream. `start`
+    (a time, or like `-15m`) begins in the past; `overflow=skip` leaves out what a slow reader would only get late."""
+    topics = _topics(topic, who)
+    places = {"cluster": cluster, "namespace": namespace, "pod": pod, "container": container}
+    keep = {t: stream_filter.keep(t, who, condition=condition, places=places, text=q) for t in topics}
+    point = resume.unpack(last_event_id, kit.sign_point) if last_event_id else None
+    since_ms = times.parse("start", start, kit.clock())
+    wanted = Wanted(topics, point, since_ms, keep, overflow == "skip")
+    lost = gap(topics[0], -1, -1, -1, "resume_point") if last_event_id and point is None else b""
+
+    async def still_allowed() -> bool:
+        with suppress(Problem):
+            return _allowed(await authenticate(request, kit), topics)
+        return False
+
+    return StreamingResponse(
+        live(kit, open_tail(kit, wanted), still_allowed, lost), media_type="text/event-stream", headers=HEADERS
+    )
+
+
+def open_tail(kit: Services, wanted: Wanted) -> Tail:
+    """Raises 503 when as many streams are open as settings allow."""
+    if len(kit.tails) >= kit.settings.gateway.max_streams:
+        raise Problem(503, "Service unavailable", "too many live streams are open", headers={"Retry-After": "5"})
+    return Tail(kit.settings.kafka, wanted, kit.sign_point)
+
+
+async def live(
+    kit: Services, tail: Tail, still_allowed: Callable[[], Awaitable[bool]], first: bytes = b""
+) -> AsyncIterator[bytes]:
+    """The event stream of `tail`: heartbeats between its pieces; ends when the reader's rights do."""
+    STREAMS.inc()
+    kit.tails.add(tail)
+    try:
+        tail.start()
+        yield b"retry: 2000\n\n" + first
+        beat = time.monotonic()
+        while not tail.stopped:
+            if piece := await tail.next(WAIT_S):
+                yield piece
+            if time.monotonic() - beat >= HEARTBEAT_S:
+                beat = time.monotonic()
+                with suppress(Failure):  # the database being away ends nobody's stream
+                    if not await still_allowed():
+                        return
+                yield f": heartbeat\nid: {tail.point}\n\n".encode()
+    finally:
+        kit.tails.discard(tail)
+        STREAMS.dec()
+        await tail.close()
+
+
+def _topics(text: str, who: Principal) -> tuple[str, ...]:
+    """The topics asked for. Raises 404 for an unknown one, 403 for one the caller may not read."""
+    topics = tuple(dict.fromkeys(part for part in text.split(",") if part))[:MAX_TOPICS]
+    if not topics or (unknown := [topic for topic in topics if topic not in catalogue()]):
+        raise Problem(404, "Not found", f"there is no topic {(unknown or [text])[0][:128]!r} in the catalogue")
+    for topic in topics:
+        if not _allowed(who, (topic,)):
+            raise Problem(403, "Forbidden", f"this needs the scope topics:{topic}:read", scope=f"topics:{topic}:read")
+    return topics
+
+
+def _allowed(who: Principal, topics: tuple[str, ...]) -> bool:
+    return all(who.may(f"topics:{topic}:read") or (topic in ALSO and who.may(ALSO[topic])) for topic in topics) and (
+        who.is_admin or not any(topic.endswith(DLQ_SUFFIX) or not catalogue()[topic].public for topic in topics)
+    )

@@ -1,0 +1,139 @@
+"""CloudEvents to records of a topic: checked against its schema, keyed as the catalogue says. All or nothing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+import orjson
+
+from gateway.cloudevents import CloudEvent
+from gateway.ingest import AHEAD_MS
+from gateway.problems import Problem
+from schemas import jsonschema
+from schemas.alerts import fingerprint
+from schemas.base import digest, parse_time
+from schemas.catalogue import DLQ_SUFFIX, Topic, catalogue, declared
+from schemas.headers import cloud_headers
+from schemas.keys import key
+from streams.errors import Invalid
+from streams.record import Outgoing
+
+NAMED = 100
+"""Bad events named in an error."""
+MAX_REASON = 300
+
+
+class Publisher(NamedTuple):
+    """What is the same for all events of one request."""
+
+    cluster: str
+    tenant: str
+    """Empty: may publish for any tenant."""
+    key: str
+    """`Idempotency-Key`."""
+
+
+def open_topic(name: str) -> Topic:
+    """The topic others may publish to. Raises 404, or 403 for an internal one."""
+    topic = catalogue().get(name)
+    if topic is None:
+        raise Problem(404, "Not found", f"there is no topic {name[:128]!r} in the catalogue")
+    if not topic.public or name.endswith(DLQ_SUFFIX):
+        raise Problem(403, "Forbidden", f"{name} is internal: nobody outside publishes to it")
+    return declared()[name]
+
+
+def outgoing(topic: Topic, events: Sequence[CloudEvent], publisher: Publisher, now_ms: int) -> list[Outgoing]:
+    """A record for each event, or Invalid whose `indexes` names the bad ones and why."""
+    out: list[Outgoing] = []
+    wrong: dict[int, str] = {}
+    for index, event in enumerate(events):
+        try:
+            out.append(_record(topic, event, publisher, index, now_ms))
+        except ValueError as error:
+            wrong[index] = str(error)[:MAX_REASON]
+    if wrong:
+        detail = f"{len(wrong)} of {len(events)} do not fit {topic.name}: {next(iter(wrong.values()))}"
+        raise Invalid("schema", detail, dict(list(wrong.items())[:NAMED]))
+    return out
+
+
+def _record(topic: Topic, event: CloudEvent, publisher: Publisher, index: int, now_ms: int) -> Outgoing:
+    """Raises ValueError saying what is wrong."""
+    raw = event.payload()
+    record = orjson.loads(raw)
+    if not isinstance(record, dict):
+        raise ValueError("data: expected a JSON object")
+    more = _completed(topic, record, publisher)
+    validate(topic.name, record)
+    value = orjson.dumps(record) if more else raw
+    if len(value) > topic.max_message_mib << 20:
+        raise ValueError(f"data: over the topic's {topic.max_message_mib} MiB")
+    time_ms = _time(event, now_ms)
+    return Outgoing(
+        topic.name,
+        value,
+        key(topic.name, record) or _id(event, publisher, index).encode(),
+        _headers(topic, event, time_ms) if topic.headers else None,
+        min(time_ms, now_ms + AHEAD_MS),
+    )
+
+
+def validate(topic: str, record: dict[str, Any]) -> None:
+    """Raises ValueError with the place and the reason."""
+    error = next(_validator(topic).iter_errors(record), None)
+    if error is not None:
+        where = ".".join(map(str, error.instance_path)) or "data"
+        raise ValueError(f"{where}: {error.message}")
+
+
+@cache
+def _validator(topic: str) -> Any:
+    return jsonschema_rs.validator_for(jsonschema.schema(declared()[topic]))
+
+
+def _completed(topic: Topic, record: dict[str, Any], publisher: Publisher) -> bool:
+    """Fill in what the publisher need not know: cluster, its tenant, an alert's fingerprint. True when it did."""
+    known, before = jsonschema.fields(topic.name), dict(record)
+    if not record.get("cluster") and (not known or "cluster" in known):
+        record["cluster"] = publisher.cluster
+    if publisher.tenant and record.setdefault("tenant", publisher.tenant) != publisher.tenant:
+        raise ValueError(f"tenant: yours is {publisher.tenant}")
+    if topic.name == "alerts" and "fingerprint" not in record and _are_labels(record.get("labels")):
+        record["fingerprint"] = fingerprint(record["labels"])
+    return record != before
+
+
+def _are_labels(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _id(event: CloudEvent, publisher: Publisher, index: int) -> str:
+    """The record's id where the key is one (`logs`): of the request's key, else of the event (source and id)."""
+    if publisher.key:
+        return f"{digest('http', publisher.tenant, publisher.key)}-{index}"
+    return digest("cloudevent", event.source, event.id)
+
+
+def _time(event: CloudEvent, now_ms: int) -> int:
+    if not event.time:
+        return now_ms
+    try:
+        return max(0, parse_time(event.time))
+    except (ValueError, OverflowError):
+        raise ValueError(f"time: not an RFC 3339 time: {event.time!r}") from None
+
+
+def _headers(topic: Topic, event: CloudEvent, time_ms: int) -> list[tuple[str, bytes]]:
+    return cloud_headers(
+        topic=topic.name,
+        id=event.id,
+        type=event.type,
+        source=event.source,
+        time_ms=time_ms,
+        subject=event.subject,
+        traceparent=event.traceparent,
+    )
