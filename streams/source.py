@@ -84,6 +84,11 @@ class BatchSource(mode.Service):
         return set(self._flight.trackers)
 
     @property
+    def positions(self) -> dict[TP, int]:
+        """Of each partition held, the offset before which everything is finished; -1 while nothing is known."""
+        return {tp: tracker.advance() for tp, tracker in self._flight.trackers.items()}
+
+    @property
     def lag(self) -> int:
         return sum(tracker.lag for tracker in list(self._flight.trackers.values()))
 
