@@ -22,7 +22,7 @@ MAX_TEXT = 4_096
 GITHUB_COMMITS = 2_048
 
 
-class Commit(msgspec.Struct, kw_only=True):
+class Commit(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     message: str = ""
     timestamp: str = ""
@@ -31,21 +31,21 @@ class Commit(msgspec.Struct, kw_only=True):
     removed: list[str] = []
 
 
-class Named(msgspec.Struct, kw_only=True):
+class Named(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     login: str = ""
 
 
-class Repository(msgspec.Struct, kw_only=True):
+class Repository(msgspec.Struct, frozen=True, kw_only=True):
     full_name: str = ""
     pushed_at: int | str = 0
 
 
-class Project(msgspec.Struct, kw_only=True):
+class Project(msgspec.Struct, frozen=True, kw_only=True):
     path_with_namespace: str = ""
 
 
-class GithubPush(msgspec.Struct, kw_only=True):
+class GithubPush(msgspec.Struct, frozen=True, kw_only=True):
     ref: str
     before: str = NONE
     after: str
@@ -58,7 +58,7 @@ class GithubPush(msgspec.Struct, kw_only=True):
     sender: Named = Named()
 
 
-class GitlabPush(msgspec.Struct, kw_only=True):
+class GitlabPush(msgspec.Struct, frozen=True, kw_only=True):
     ref: str
     before: str = NONE
     after: str
