@@ -1,8 +1,8 @@
 """How far a matcher is in event time, partition by partition: what it tells the windows. Pure.
 
 Records go with the time, but some bring old ones (a replay). So after its last record a partition's time goes on at
-the speed of the clock from that record's time; only when it was silent for `SILENT_MS` it is taken to be where the clock
-is.
+the speed of the clock from that record's time; only when it was silent for `SILENT_MS` it is taken to be at the
+clock.
 """
 
 from __future__ import annotations

@@ -19,11 +19,17 @@ class Waiting:
         """Matches in all queues."""
         self.groups: Counter[str] = Counter()
         """Windows of each rule."""
+        self.windows = 0
         self.late: set[str] = set()
         """Windows with late matches, or an alert of such: they follow another clock."""
         self._due: list[tuple[int, str]] = []
         self._next: dict[str, int] = {}
         self._forget: list[tuple[int, str]] = []
+
+    def opened(self, window_id: str, window: Window, forget_at_ms: int) -> None:
+        self.groups[window.rule] += 1
+        self.windows += 1
+        heapq.heappush(self._forget, (forget_at_ms, window_id))
 
     def add(self, window_id: str, hit: Hit, lateness_ms: int) -> None:
         insort(self.queues[window_id], hit, key=_order)
@@ -72,6 +78,7 @@ class Waiting:
     def drop(self, window_id: str, window: Window) -> list[Hit]:
         """Everything about a window is over; returns the matches that waited for it."""
         self.groups[window.rule] -= 1
+        self.windows -= 1
         self.late.discard(window_id)
         self._next.pop(window_id, None)
         queue = self.queues.pop(window_id, [])

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from agents.evaluate_windows import Entry, EvaluateWindows
+from agents.evaluate_windows import EvaluateWindows
 from schemas.alerts import Alert
 from schemas.base import encode
 from schemas.rules import Progress
 from streams.batch import batch_of
 from streams.record import Outgoing, Record
 from streams.rules.document import parse_document
+from streams.rules.evaluation import Entry
 from streams.rules.matching import matches
 from streams.rules.reading import Reading
 from streams.rules.ruleset import RuleSet
