@@ -125,12 +125,47 @@ def in_folder(folder: str) -> tuple[list[RuleFile], list[str]]:
     if not Path(folder).is_dir():
         return [], [f"{folder}:1: expected a folder with rule files"]
     for file in _yaml(Path(folder)):
-        path = str(Path(folder) / file.name)
-        try:
-            out.append(RuleFile(path, file.read_text("utf-8")))
-        except (OSError, UnicodeDecodeError) as error:
-            errors.append(f"{path}:1: cannot be read: {error}")
+        found, wrong = _one(Path(folder) / file.name)
+        out += found
+        errors += wrong
     return out, errors
+
+
+class Checked(NamedTuple):
+    file: str
+    rules: int
+    errors: list[str]
+
+
+def checked(path: Path) -> list[Checked]:
+    """What a file, or each file of a folder, holds and what is wrong with it; names must differ across a folder."""
+    if path.is_dir():
+        files, errors = in_folder(str(path))
+        if not files and not errors:
+            errors = [f"{path}:1: expected *.yaml files in this folder"]
+    else:
+        files, errors = _one(path)
+    out = [Checked(error.split(":", 1)[0], 0, [error]) for error in errors]
+    taken: dict[str, Rule] = {}
+    for file in files:
+        rules, wrong = parse_document(file.text, file.name)
+        for rule in rules:
+            other = taken.setdefault(rule.name, rule)
+            if other is not rule:
+                wrong.append(_taken(rule, other))
+        out.append(Checked(file.name, len(rules), wrong))
+    return out
+
+
+def _one(path: Path) -> tuple[list[RuleFile], list[str]]:
+    try:
+        return [RuleFile(str(path), path.read_text("utf-8"))], []
+    except (OSError, UnicodeDecodeError) as error:
+        return [], [f"{path}:1: cannot be read: {error}"]
+
+
+def _taken(rule: Rule, other: Rule) -> str:
+    return f"{rule.file}:{rule.line}: {rule.name}: the name is taken in {other.file}:{other.line}"
 
 
 class Loader:
