@@ -36,6 +36,8 @@ REMEMBER = 5_000
 """Delivered notifications remembered a partition."""
 REFRESH_MS = 60_000
 REFRESH = "refresh/"
+REPLAY = "eventsphere.replay"
+"""Header of our dead letters' originals: what has it and comes again was sent again on purpose."""
 
 
 class Step(StrEnum):
@@ -99,7 +101,7 @@ class Outbox:
             return []
         known = state.get(notification.id)
         if known is not None:
-            if record.offset > known.offset:
+            if is_replay(record) and record.offset > known.offset:
                 state[notification.id] = _reopened(known, notification, record)
             return []
         deliveries = [Delivery(channel=p.channel, ref=p.ref, name=p.name) for p in self._plan(notification)]
@@ -242,6 +244,10 @@ def parse(record: Record) -> Notification:
         raise Invalid("decode", str(error)) from error
 
 
+def is_replay(record: Record) -> bool:
+    return any(name == REPLAY for name, _ in record.headers or ())
+
+
 _decoder = msgspec.json.Decoder(Notification)
 _replace = msgspec.structs.replace
 
@@ -259,10 +265,9 @@ def _order(notification: Notification) -> tuple[int, int]:
 
 
 def _reopened(entry: Entry, notification: Notification, record: Record) -> Entry:
-    """The same notification again, by a later record (a replayed dead letter): what had failed gets another chance."""
-    failed = any(each.step is Step.FAILED for each in entry.deliveries)
-    if not failed:
-        return _replace(entry, offset=record.offset)
+    """A dead letter was replayed: what had failed gets another chance."""
+    if all(each.step is not Step.FAILED for each in entry.deliveries):
+        return entry
     deliveries = [
         _replace(each, step=Step.PENDING, refusals=0, next_at_ms=0) if each.step is Step.FAILED else each
         for each in entry.deliveries
@@ -333,7 +338,8 @@ def _outcome(
 
 def _record(entry: Entry, notification: Notification) -> Record:
     key = group_of(notification).encode()
-    return Record(TOPIC, entry.partition, entry.offset, key, encode(notification), entry.accepted_at_ms)
+    value = encode(notification)
+    return Record(TOPIC, entry.partition, entry.offset, key, value, entry.accepted_at_ms, [(REPLAY, b"1")])
 
 
 def pending(state: State[Entry]) -> Iterator[tuple[str, Entry]]:

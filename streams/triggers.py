@@ -18,6 +18,7 @@ from schemas.cicd import CicdEvent, PipelineRun, RunState
 from schemas.headers import cloud_headers
 from streams.dead_letters import letter
 from streams.errors import Failure, Invalid
+from streams.outbox import REPLAY, is_replay
 from streams.record import Outgoing, Record
 from streams.settings import Trigger
 from streams.sinks.jenkins import RUN_ID, Build, Queued
@@ -82,7 +83,8 @@ class Triggers:
                 continue
             run_id = run_id_of(trigger, event)
             known = state.get(run_id)
-            if known is not None and not (known.step is Step.GIVEN_UP and record.offset > known.offset):
+            again = known is not None and known.step is Step.GIVEN_UP and is_replay(record)
+            if known is not None and not (again and record.offset > known.offset):
                 continue  # known; only a replayed dead letter starts again what was given up
             run = _run(trigger, event, run_id, record.timestamp_ms)
             asked = known.asked_at_ms if known else 0
@@ -294,4 +296,4 @@ def outgoing(run: PipelineRun) -> Outgoing:
 def _record(entry: RunEntry) -> Record:
     event = entry.record
     key, value = (event.subject_id.encode(), encode(event)) if event else (None, b"")
-    return Record(TOPIC, entry.partition, entry.offset, key, value, entry.accepted_at_ms)
+    return Record(TOPIC, entry.partition, entry.offset, key, value, entry.accepted_at_ms, [(REPLAY, b"1")])

@@ -6,6 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.dead_letters import original
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Outcome, notification_id
 from streams.errors import Failure, Invalid, Retryable
@@ -37,8 +38,10 @@ def notification(
     )
 
 
-def record(notification: Notification, offset: int, at_ms: int = START) -> Record:
-    return Record("notifications", 0, offset, b"k", encode(notification), at_ms)
+def record(
+    notification: Notification, offset: int, at_ms: int = START, headers: list[tuple[str, bytes]] | None = None
+) -> Record:
+    return Record("notifications", 0, offset, b"k", encode(notification), at_ms, headers)
 
 
 def outbox(*planned: Planned, shadow: bool = False) -> Outbox:
@@ -121,9 +124,10 @@ def test_what_is_refused_for_good_is_a_dead_letter_and_its_replay_another_chance
     headers = dict(dead.headers or [])
     assert headers["__connect.errors.offset"] == b"3"
     assert headers["__connect.errors.exception.class.name"] == b"smtp_550"
-    core.decide(state, record(notification(1), 3))
-    assert core.due(state, START) == []
     core.decide(state, record(notification(1), 9))
+    assert core.due(state, START) == []
+    replayed = original(Record("notifications.dlq", 0, 0, dead.key, dead.value, START, dead.headers))
+    core.decide(state, record(notification(1), 10, headers=replayed.headers))
     assert [each.delivery.channel for each in core.due(state, START)] == ["email"]
 
 
