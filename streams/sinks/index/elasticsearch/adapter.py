@@ -45,10 +45,12 @@ class ElasticsearchIndex:
         async with self._opening:
             if self._ready:
                 return
-            for kind in Kind:
-                name = f"{self._prefix}-{kind.value}"
-                await self._http.request("PUT", f"/_index_template/{name}", template(self._prefix, kind))
+            await asyncio.gather(*(self._put_template(kind) for kind in Kind))
             self._ready = True
+
+    async def _put_template(self, kind: Kind) -> None:
+        name = f"{self._prefix}-{kind.value}"
+        await self._http.request("PUT", f"/_index_template/{name}", template(self._prefix, kind))
 
     async def close(self) -> None:
         if self._client is not None:

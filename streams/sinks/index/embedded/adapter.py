@@ -75,7 +75,7 @@ class EmbeddedIndex:
             raise Invalid("refused", next(iter(bad.values())), bad)
 
     async def search(self, query: Query) -> Page:
-        search.compiled(query)
+        search.check(query)
         return await self._read(query.kind, lambda searcher: search.page(searcher, query), Page(items=[], total=0))
 
     async def get(self, kind: Kind, id: str) -> Hit | None:  # noqa: A002

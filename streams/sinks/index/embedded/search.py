@@ -31,6 +31,12 @@ def compiled(query: Query) -> tantivy.Query:
     return _all(parts)
 
 
+def check(query: Query) -> None:
+    """Raises Invalid("query") for one that no index could answer."""
+    compiled(query)
+    position(query.cursor)
+
+
 def page(searcher: tantivy.Searcher, query: Query) -> Page:
     """One page. Raises Invalid("query")."""
     wanted = compiled(query)

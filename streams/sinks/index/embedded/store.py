@@ -148,7 +148,6 @@ class Writer:
         self._writer = None
         self.pending = 0
         self.generation += 1
-        self.generation += 1
 
 
 class Lock:
