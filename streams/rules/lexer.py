@@ -103,10 +103,10 @@ def _text(text: str, at: int) -> str:
         if found[1]:
             return _SIMPLE.get(found[1], found[1])
         if found[5]:
-            raise SyntaxProblem(at + found.start(), rf'unknown escape \{found[5]}: write \\{found[5]}, or r"..."')
+            raise SyntaxProblem(at + 1 + found.start(), rf'unknown escape \{found[5]}: write \\{found[5]}, or r"..."')
         code = int(found[2] or found[3] or found[4], 16)
         if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-            raise SyntaxProblem(at + found.start(), "no such character")
+            raise SyntaxProblem(at + 1 + found.start(), "no such character")
         return chr(code)
 
     return _ESCAPE.sub(plain, text[1:-1])

@@ -165,7 +165,7 @@ def _refresh(window: Window, episode: Episode, rule: Rule, hit: Hit, late: bool)
         return window, []  # of a time before this episode
     if late:
         first = bisect.bisect_left(kept, episode.starts_at_ms, key=_time)
-        below = _below_at_last(kept, first, episode.below_ms, count, within, keep)
+        below = _below_at_last(kept, first - 1, episode.below_ms, count, within, keep)
     else:
         below = _below(kept, len(kept) - 1, count, within) or episode.below_ms
     episode = replace(
