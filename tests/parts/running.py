@@ -51,8 +51,8 @@ async def running(settings: Settings, *agents: ModuleType, timeout_s: float = 90
 
 
 def worker_process(settings: Settings, log: Path, *agents: str) -> Process:
-    """`eventsphere worker AGENT...`, not started yet."""
-    command = [sys.executable, "-m", "gateway.cli.main", "worker", *agents]
+    """A worker with these agents, not started yet: what `eventsphere worker AGENT...` becomes."""
+    command = [sys.executable, "-m", "agents.run", *agents]
     return Process("worker", command, log, env=environment(settings), cwd=Path(__file__).parents[2])
 
 
