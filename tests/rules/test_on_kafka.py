@@ -1,0 +1,160 @@
+"""The two agents on a real broker: time passes without traffic, rules are read again, `kill -9` changes no alert."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.alerts import Alert
+from schemas.base import encode
+from schemas.platform import Control
+from streams.kafka import client
+from streams.producer import Producer
+from streams.record import Outgoing
+from streams.settings import Kafka, Settings, environment
+from tests.parts.local import ROOT, until
+from tests.parts.process import Process, answers, free_port, running
+from tests.rules.simulation import Cluster, Line, episodes, rule_set
+
+RULE = """\
+groups:
+- name: g
+  rules:
+  - alert: {name}
+    input: logs
+    {where}: log.contains("{name} failed")
+    level: pod
+    count: 3
+    within: 4s
+"""
+
+
+def rule(name: str, where: str = "where") -> str:
+    return RULE.format(name=name, where=where)
+
+
+def line(time_ms: int, text: str, pod: str = "p") -> Line:
+    kubernetes = {"namespace_name": "n", "pod_name": pod}
+    return Line(time_ms, encode({"log": text, "cluster": "lab", "kubernetes": kubernetes}))
+
+
+async def send(kafka: Kafka, records: Sequence[Outgoing]) -> None:
+    producer = Producer(kafka, "test")
+    await producer.start()
+    try:
+        await producer.send(records)
+    finally:
+        await producer.close()
+
+
+@contextmanager
+def worker(kafka: Kafka, rules: Path, log: Path) -> Iterator[Process]:
+    settings = Settings.model_validate(
+        {
+            "kafka": kafka,
+            "self_logging": False,
+            "data_dir": str(log.parent),
+            "rules": {"dir": str(rules)},
+            "worker": {"name": "w1", "metrics_port": (port := free_port())},
+        }
+    )
+    command = [sys.executable, "-m", "agents.run", "match-rules", "evaluate-windows"]
+    process = Process("worker", command, log, cwd=ROOT, env=dict(os.environ) | environment(settings))
+    with running(process, lambda: True):
+        until(answers(f"http://127.0.0.1:{port}/readyz"), within_s=120)
+        yield process
+
+
+class Alerts:
+    """Everything observed so far, read again and again."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._consumer = Consumer(client(kafka) | {"group.id": "test", "enable.auto.commit": False})
+        partitions = self._consumer.list_topics("alerts", timeout=10).topics["alerts"].partitions
+        self._consumer.assign([TopicPartition("alerts", p, 0) for p in partitions])
+        self.seen: list[Alert] = []
+
+    def about(self, name: str) -> list[Alert]:
+        found = self._consumer.consume(1000, 0.2)
+        self.seen += [msgspec.json.decode(m.value() or b"", type=Alert) for m in found if m.error() is None]
+        return [alert for alert in self.seen if alert.labels["alertname"] == name]
+
+
+@pytest.mark.timeout(300)
+async def test_alerts_come_and_go_without_other_traffic_and_rules_are_read_again(
+    platform_kafka: Kafka, tmp_path: Path
+) -> None:
+    rules, log = tmp_path / "rules", tmp_path / "worker.log"
+    rules.mkdir()
+    (rules / "good.yaml").write_text(rule("Good"), "utf-8")
+    (rules / "team.yaml").write_text(rule("Team", where="were"), "utf-8")
+    alerts = Alerts(platform_kafka)
+
+    async def failing(name: str) -> None:
+        value = line(0, f"{name} failed").value
+        now = time.time_ns() // 1_000_000
+        await send(platform_kafka, [Outgoing("logs", value, timestamp_ms=now - i, partition=0) for i in range(3)])
+
+    with worker(platform_kafka, rules, log):
+        text = log.read_text("utf-8")
+        assert f"{rules}/team.yaml:4: groups[0].rules[0]: expected where" in text
+        assert f"{rules}/team.yaml:6: groups[0].rules[0].were: no such field: did you mean where?" in text
+        await failing("Good")
+        await failing("Team")
+        await asyncio.to_thread(until, lambda: len(alerts.about("Good")) == 2, within_s=60)
+        fired, resolved = alerts.about("Good")
+        assert not fired.ends_at_ms
+        assert resolved.ends_at_ms == fired.starts_at_ms - 2 + 4000
+        assert not alerts.about("Team")
+        (rules / "team.yaml").write_text(rule("Team"), "utf-8")
+        changed = encode(Control(type="rules.changed", time_ms=1))
+        await send(platform_kafka, [Outgoing("platform.control", changed)])
+
+        def team() -> bool:
+            asyncio.run(failing("Team"))
+            return bool(alerts.about("Team"))
+
+        await asyncio.to_thread(until, team, within_s=60)
+
+
+@pytest.mark.timeout(300)
+async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) -> None:
+    """Records of half an hour, sent within some seconds while the worker is killed again and again."""
+    rng = random.Random(11)
+    began = time.time_ns() // 1_000_000 - 1_800_000
+    lines = [
+        line(at, "Kill failed" if rng.random() < 0.3 else "fine", f"p{rng.randrange(4)}")
+        for at in range(1000, 1_600_000, 400)
+    ]
+    (tmp_path / "rules.yaml").write_text(rule("Kill"), "utf-8")
+    expected = Cluster(rule_set(rule("Kill")), rng, start_ms=began, clock_ms=began + 1_800_000)
+    expected.produce(lines)
+    expected.run()
+    wanted = {(print_, begin + began, end + began) for print_, begin, end in episodes(expected.alerts, began)}
+    assert len(wanted) > 20
+    alerts = Alerts(platform_kafka)
+
+    def found() -> set[tuple[str, int, int]]:
+        return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in alerts.about("Kill") if a.ends_at_ms}
+
+    third = len(lines) // 3 + 1
+    for part in range(0, len(lines), third):
+        chunk = lines[part : part + third]
+        with worker(platform_kafka, tmp_path, tmp_path / f"worker-{part}.log") as process:
+            records = [Outgoing("logs", each.value, timestamp_ms=began + each.time_ms) for each in chunk]
+            await send(platform_kafka, records)
+            await asyncio.sleep(rng.uniform(0.1, 1.5))
+            process.kill()
+    with worker(platform_kafka, tmp_path, tmp_path / "worker.log"):
+        await asyncio.to_thread(until, lambda: found() == wanted, within_s=120)
+        assert {a.starts_at_ms for a in alerts.about("Kill")} == {begin for _, begin, _ in wanted}
