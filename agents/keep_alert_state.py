@@ -45,10 +45,7 @@ class KeepAlertState:
         """Raises Invalid for what is no alert."""
         alert = parse(record)
         key = alert_key(alert.tenant, alert.fingerprint)
-        entry = state.get(key)
-        if entry is not None and record.offset <= entry.applied:
-            return []
-        entry, changes = episodes.observe(entry, alert, record.offset)
+        entry, changes = episodes.observe(state.get(key), alert)
         self._due.put(state, key, entry)
         return [outgoing(key, change, alert.observed_at_ms) for change in changes]
 

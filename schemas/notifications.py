@@ -33,6 +33,8 @@ class Decision(StrEnum):
     INHIBITED = "inhibited"
     MUTED = "muted"
     RATE_LIMITED = "rate_limited"
+    DIGEST = "digest"
+    """Not worth a message of its own: it was over before anybody was told."""
     SHADOW = "shadow"
 
 
@@ -48,6 +50,7 @@ class Notification(Event, frozen=True, kw_only=True):
     """A notification to deliver, or a decision not to (with the reason). Key: tenant/receiver/group key.
 
     `id` = hash(tenant, receiver, group key, flush number): the same decision always has the same id.
+    `reason` says why: `schemas.alerting.Reason` for `send` and `shadow`, else by what the alerts were left out.
     `thread` = id of the first notification of the incident, for mail threading.
     """
 

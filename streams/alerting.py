@@ -6,6 +6,7 @@ Meaning and checks follow alertmanager 0.25 config/config.go. Receivers: `stream
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import yaml
 from schemas.alerting import ALL_LABELS, AlertingConfig, InhibitRule, Route
 from schemas.alerts import Matcher
 from schemas.notifications import Timing
+from schemas.platform import Control
 from streams.matching import check, is_label_name, parse_matchers, render_all
 from streams.receivers import Files, receivers
 from streams.settings import Settings
@@ -34,6 +36,8 @@ receivers:
       - to: ops@eventsphere.local
         send_resolved: true
 """
+CHANGED = "alerting.changed"
+"""The control message that says: read it again."""
 DEFAULT_NAME = "(default)"
 _SMTP = (
     "mail goes out through EVENTSPHERE_SMTP__URL (smtp+starttls://user:password@host:587?from=address): set it there"
@@ -61,6 +65,21 @@ def load(settings: Settings) -> AlertingConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise WrongConfig(f"{path}: cannot be read: {error}") from None
     return parse(text, path, smtp_url=settings.smtp.url.get_secret_value())
+
+
+class LiveConfig:
+    """The configuration a worker goes by. A reload that fails keeps the one in use (the error goes to the log)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.current = load(settings)
+
+    async def on_control(self, message: Control) -> bool:
+        """Read the file again when it is said to have changed. Raises WrongConfig. Whether that was said."""
+        if message.type != CHANGED:
+            return False
+        self.current = await asyncio.to_thread(load, self._settings)
+        return True
 
 
 def parse(text: str, name: str = "alertmanager.yml", *, smtp_url: str = "") -> AlertingConfig:

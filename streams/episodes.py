@@ -31,11 +31,10 @@ _replace = msgspec.structs.replace
 
 
 class Entry(Event, frozen=True, kw_only=True):
-    """What is known of one alert. `applied`: offset of the newest record of `alerts` that is in it."""
+    """What is known of one alert."""
 
     alert: AlertState
     """`seq` is that of the last change; the first is 1."""
-    applied: int
     observed_at_ms: int
     fires_at_ms: int = 0
     """While pending: when its `for` is over."""
@@ -64,20 +63,20 @@ def due_ms(entry: Entry) -> int:
     return min((each for each in times if each), default=0)
 
 
-def observe(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list[Change]]:
+def observe(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
     """Apply one observation."""
     changes: list[Change] = []
     if entry is not None:
         if alert.observed_at_ms < entry.observed_at_ms:
-            return _replace(entry, applied=applied), []
+            return entry, []
         entry, changes = advance(entry, alert.observed_at_ms)
-        entry = _replace(entry, applied=applied, observed_at_ms=alert.observed_at_ms)
+        entry = _replace(entry, observed_at_ms=alert.observed_at_ms)
     if 0 < alert.ends_at_ms <= alert.observed_at_ms:
-        entry, more = _resolve(entry, alert, applied)
+        entry, more = _resolve(entry, alert)
     elif entry is None:
-        entry, more = _start(None, alert, applied)
+        entry, more = _start(None, alert)
     elif entry.alert.state is Status.RESOLVED:
-        entry, more = (entry, []) if _is_repeat(entry, alert) else _start(entry, alert, applied)
+        entry, more = (entry, []) if _is_repeat(entry, alert) else _start(entry, alert)
     else:
         entry, more = _refresh(entry, alert)
     return entry, changes + more
@@ -113,7 +112,7 @@ def _is_repeat(entry: Entry, alert: Alert) -> bool:
     )
 
 
-def _start(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list[Change]]:
+def _start(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
     """A new episode, or the last one going on when `startsAt` is the same and it had fired."""
     goes_on = entry is not None and entry.visible and alert.starts_at_ms == entry.alert.starts_at_ms
     pending = alert.for_ms > 0 and not goes_on
@@ -136,7 +135,6 @@ def _start(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list
     )
     fresh = Entry(
         alert=state,
-        applied=applied,
         observed_at_ms=alert.observed_at_ms,
         fires_at_ms=alert.starts_at_ms + alert.for_ms if pending else 0,
         expires_at_ms=alert.ends_at_ms,
@@ -170,9 +168,9 @@ def _refresh(entry: Entry, alert: Alert) -> tuple[Entry, list[Change]]:
     return entry, []
 
 
-def _resolve(entry: Entry | None, alert: Alert, applied: int) -> tuple[Entry, list[Change]]:
+def _resolve(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
     if entry is None:
-        entry, _ = _start(None, alert, applied)
+        entry, _ = _start(None, alert)
         return _drop(_replace(entry, visible=False, alert=_replace(entry.alert, seq=0)), alert.observed_at_ms)
     old = entry.alert
     if alert.ends_at_ms < old.starts_at_ms and alert.starts_at_ms < old.starts_at_ms:

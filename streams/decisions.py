@@ -1,0 +1,146 @@
+"""What is decided when a group is looked at: whom to tell what, and whom not and why. Pure. When: streams/groups.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from schemas.alerting import AlertingConfig
+from schemas.alerts import AlertState, Silence, Status
+from schemas.base import encode
+from schemas.notifications import Decision, Notification, notification_id
+from streams import groups, muting
+from streams.groups import Group, Told
+from streams.muting import Inhibitor
+from streams.routing import destinations
+
+MAX_ALERTS = 500
+MAX_BYTES = 2 << 20
+"""Bounds of one notification; what is left out is counted in `truncated`."""
+OVER = "resolved before anybody was told"
+_replace = msgspec.structs.replace
+
+
+class Look:
+    """One look at the groups that are due: what holds at this moment for all of them."""
+
+    def __init__(
+        self,
+        config: AlertingConfig,
+        silences: Sequence[Silence],
+        inhibitor: Inhibitor,
+        now_ms: int,
+        send: Decision,
+    ) -> None:
+        self.config = config
+        self.silences = silences
+        self.inhibitor = inhibitor
+        self.now_ms = now_ms
+        self.send = send
+
+    def belongs(self, alert: AlertState, group: Group) -> bool:
+        """Whether the configuration still leads the alert into this group; after a change it may be another."""
+        return any(
+            each.route.receiver == group.receiver and each.group_key == group.group_key
+            for each in destinations(self.config.route, alert.labels)
+        )
+
+    def decide(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:
+        decisions: list[Notification] = []
+        muted = {each.fingerprint: why for each in alerts if (why := self._muted(each))}
+        for kind, reason in sorted({why for print_, why in muted.items() if group.muted.get(print_) != _text(why)}):
+            which = [
+                each
+                for each in alerts
+                if muted.get(each.fingerprint) == (kind, reason)
+                and group.muted.get(each.fingerprint) != _text((kind, reason))
+            ]
+            group, decision = self._record(group, kind, reason, which)
+            decisions.append(decision)
+        group = _replace(group, muted={print_: _text(why) for print_, why in muted.items()})
+        heard = [each for each in alerts if each.fingerprint not in muted]
+        group, more = self._tell(group, heard) if heard else (group, [])
+        return group, decisions + more
+
+    def _muted(self, alert: AlertState) -> tuple[Decision, str] | None:
+        if by := self.inhibitor.inhibited_by(alert):
+            return Decision.INHIBITED, "inhibited by " + ", ".join(by)
+        if by := muting.silenced_by(alert, self.silences):
+            return Decision.SILENCED, "silenced by " + ", ".join(by)
+        return None
+
+    def _tell(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:
+        firing = [each.fingerprint for each in alerts if each.state is not Status.RESOLVED]
+        resolved = [each.fingerprint for each in alerts if each.state is Status.RESOLVED]
+        told = group.told
+        if told is not None and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
+            told = None
+        receiver = self.config.receiver(group.receiver)
+        send_resolved = receiver is not None and receiver.send_resolved
+        reason = groups.needs(
+            told, firing, resolved, timing=group.timing, send_resolved=send_resolved, now_ms=self.now_ms
+        )
+        if not reason:
+            known = set(told.firing) | set(told.resolved) if told else set()
+            over = [each for each in alerts if each.fingerprint in set(resolved) - known]
+            if not over:
+                return group, []
+            group, decision = self._record(group, Decision.DIGEST, OVER, over)
+            return group, [decision]
+        new_thread = told is None or not told.firing
+        group = _replace(group, told=Told(firing=firing, resolved=resolved, at_ms=self.now_ms))
+        if not firing and not send_resolved:
+            return group, []  # nothing of the receiver wants to hear it: it is only written down
+        return self._sent(group, reason, alerts, new_thread)
+
+    def _sent(
+        self, group: Group, reason: str, alerts: Sequence[AlertState], new_thread: bool
+    ) -> tuple[Group, list[Notification]]:
+        group, decision = self._record(group, self.send, reason, alerts)
+        if new_thread:
+            group = _replace(group, thread=decision.id)
+        return group, [_replace(decision, thread=group.thread)]
+
+    def _record(
+        self, group: Group, decision: Decision, reason: str, alerts: Sequence[AlertState]
+    ) -> tuple[Group, Notification]:
+        """A decision, under the next number of the group."""
+        group = _replace(group, flush=group.flush + 1)
+        fires = any(each.state is not Status.RESOLVED for each in alerts)
+        shown = _bounded(sorted(alerts, key=_order))
+        return group, Notification(
+            id=notification_id(group.tenant, group.receiver, group.group_key, group.flush),
+            tenant=group.tenant,
+            receiver=group.receiver,
+            group_key=group.group_key,
+            group_labels=group.group_labels,
+            flush=group.flush,
+            decision=decision,
+            reason=reason,
+            status="firing" if fires else "resolved",
+            alerts=shown,
+            truncated=len(alerts) - len(shown),
+            thread=group.thread,
+            decided_at_ms=self.now_ms,
+        )
+
+
+def _text(why: tuple[Decision, str]) -> str:
+    return f"{why[0].value}: {why[1]}"
+
+
+def _order(alert: AlertState) -> tuple[bool, int, str]:
+    """Firing ones first, then by age."""
+    return (alert.state is Status.RESOLVED, alert.starts_at_ms, alert.fingerprint)
+
+
+def _bounded(alerts: Sequence[AlertState]) -> list[AlertState]:
+    out: list[AlertState] = []
+    size = 0
+    for alert in alerts[:MAX_ALERTS]:
+        size += len(encode(alert))
+        if size > MAX_BYTES and out:
+            break
+        out.append(alert)
+    return out
