@@ -7,37 +7,20 @@ from pathlib import Path
 import pytest
 
 from agents import deliver_notifications
-from schemas.alerts import AlertState, Evidence, Status, fingerprint
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Outcome, group_record_key, notification_id
 from streams.record import Outgoing
 from streams.settings import Alerting, Kafka, Notify, Settings, Smtp
+from tests.delivery.samples import TIME, alert
 from tests.parts.running import decoded, following, running, send, until
 from tests.parts.smtpd import Smtpd
 
-TIME = 1_767_607_200_000
 CONFIG = """
 route: {receiver: ops, group_by: [namespace]}
 receivers:
   - name: ops
     email_configs: [{to: "ops@example.org, second@example.org", send_resolved: true}]
 """
-
-
-def alert(name: str = "Down", **labels: str) -> AlertState:
-    all_labels = {"alertname": name, "namespace": "shop", **labels}
-    return AlertState(
-        tenant="platform",
-        fingerprint=fingerprint(all_labels),
-        episode="e",
-        state=Status.FIRING,
-        labels=all_labels,
-        annotations={"summary": f"{name} is down"},
-        starts_at_ms=TIME,
-        updated_at_ms=TIME,
-        seq=1,
-        evidence=[Evidence(topic="logs", partition=0, offset=7)],
-    )
 
 
 def notification(flush: int, group: str, receiver: str = "ops") -> Notification:
