@@ -35,6 +35,8 @@ RECORDS = 200
 POLL_S = 0.1
 BEHIND = 5000
 STALLED_S = 60.0
+SLOW_S = 0.5
+"""A reader that takes longer over one piece does not keep up."""
 TOLD_S = 5.0
 """How often a reader hears how far a stream is whose records are all filtered out."""
 TIMEOUT_S = 10.0
@@ -158,8 +160,8 @@ class Tail:
                 out.append(event(record, self._here))
         if out or time.monotonic() - self._told_s > TOLD_S:
             self._hand_over(b"".join(out))
-        if self._wanted.skip and self._pieces.full():
-            self._skip_ahead(consumer)
+            if self._wanted.skip and (self._pieces.full() or time.monotonic() - self._told_s > SLOW_S):
+                self._skip_ahead(consumer)
 
     def _trouble(self, consumer: Consumer, topic: str, partition: int, error: Any) -> Sequence[bytes]:
         if error.code() in GONE:
@@ -177,7 +179,7 @@ class Tail:
         out = []
         for topic, places in self._positions.items():
             for partition, position in places.items():
-                _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+                _, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
                 if high - position > BEHIND:
                     out.append(self._gap(topic, partition, position, high, "overflow"))
                     places[partition] = high

@@ -63,50 +63,51 @@ async def events(
     return of_index(page)
 
 
-def _simple(kind: Kind, path: str, scope: str, about: str) -> None:
-    """A list of documents by time, narrowed by words of theirs."""
-
-    async def simple(
-        search: Search,
-        clock: Clock,
-        who: Annotated[Principal, Depends(need(scope))],
-        q: Text = "",
-        cluster: Names = "",
-        name: Names = "",
-        start: str = "",
-        end: str = "",
-        limit: Limit = 100,
-        cursor: Cursor = "",
-        sort: Sort = "-time",
-    ) -> Page:
-        query = Query(
-            kind=kind,
-            text=q,
-            cluster=names("cluster", cluster),
-            names=names("name", name),
-            tenants=tenants(who),
-            start_ms=times.parse("start", start, clock()),
-            end_ms=times.parse("end", end, clock()),
-            limit=limit,
-            cursor=cursor,
-            oldest_first=oldest_first(sort),
-        )
-        return of_index(await search.search(query))
-
-    simple.__doc__ = about
-    router.add_api_route(path, simple, methods=["GET"], name=kind.value, response_model=Page)
+async def asked(
+    clock: Clock,
+    q: Text = "",
+    cluster: Names = "",
+    name: Names = "",
+    start: str = "",
+    end: str = "",
+    limit: Limit = 100,
+    cursor: Cursor = "",
+    sort: Sort = "-time",
+) -> dict[str, Any]:
+    """What the simpler lists take, as fields of a query."""
+    return {
+        "text": q,
+        "cluster": names("cluster", cluster),
+        "names": names("name", name),
+        "start_ms": times.parse("start", start, clock()),
+        "end_ms": times.parse("end", end, clock()),
+        "limit": limit,
+        "cursor": cursor,
+        "oldest_first": oldest_first(sort),
+    }
 
 
-_simple(
-    Kind.NOTIFICATIONS,
-    "/api/v1/notifications",
-    "notifications:read",
-    "Decisions to notify and not to, newest first. `name`: an id, receiver or decision.",
-)
-_simple(Kind.GAPS, "/api/v1/gaps", "gaps:read", "What may be missing and why, newest first. `name`: a source.")
-_simple(
-    Kind.AUDIT, "/api/v1/audit", "audit:read", "What was done through the gateway. `name`: an actor, verb or result."
-)
+Asked = Annotated[dict[str, Any], Depends(asked)]
+
+
+@router.get("/api/v1/notifications")
+async def notifications(
+    search: Search, by: Asked, who: Annotated[Principal, Depends(need("notifications:read"))]
+) -> Page:
+    """Decisions to notify and not to, newest first. `name`: an id, receiver or decision."""
+    return of_index(await search.search(Query(kind=Kind.NOTIFICATIONS, tenants=tenants(who), **by)))
+
+
+@router.get("/api/v1/gaps")
+async def gaps(search: Search, by: Asked, who: Annotated[Principal, Depends(need("gaps:read"))]) -> Page:
+    """What may be missing and why, newest first. `name`: a source."""
+    return of_index(await search.search(Query(kind=Kind.GAPS, tenants=tenants(who), **by)))
+
+
+@router.get("/api/v1/audit")
+async def audit_log(search: Search, by: Asked, who: Annotated[Principal, Depends(need("audit:read"))]) -> Page:
+    """What was done through the gateway, newest first. `name`: an actor, verb or result."""
+    return of_index(await search.search(Query(kind=Kind.AUDIT, tenants=tenants(who), **by)))
 
 
 @router.get("/api/v1/notifications/{id}")

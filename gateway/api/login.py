@@ -70,7 +70,7 @@ async def check(username: str, password: str, request: Request, kit: Services) -
         await request.app.state.auditor.write(kit, _locked(username, address(request.scope), kit), wait=True)
     if outcome.account is not None:
         return outcome.account
-    if outcome.locked_ms:
+    if outcome.locked_ms and not outcome.just_locked:
         audit(request, reason="locked")
         after = str(max(1, outcome.locked_ms // 1000))
         detail = "too many wrong passwords: this name is locked for a while"

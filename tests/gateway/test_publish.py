@@ -1,0 +1,154 @@
+"""Publishing CloudEvents to topics: what the standard's own library sends gets in; what does not fit is named."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from cloudevents.core.bindings import http as binding
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from gateway.cloudevents import BATCH
+from schemas.alerts import fingerprint
+from schemas.catalogue import Topic, declared
+from schemas.jsonschema import FOLDER, rendered
+from schemas.keys import KEYS, key
+from tests.gateway.serving import Served
+
+ALERT: dict[str, Any] = {
+    "labels": {"alertname": "Disk", "severity": "warning"},
+    "starts_at_ms": 1_767_607_200_000,
+    "observed_at_ms": 1_767_607_200_000,
+    "source": "nagios",
+    "mine": {"kept": True},
+}
+
+
+def foreign(data: dict[str, Any], id_: str = "1") -> CloudEvent:
+    """An event as the standard's own library makes it."""
+    attributes = {
+        "id": id_,
+        "source": "/nagios",
+        "type": "org.nagios.alert",
+        "time": datetime(2026, 1, 5, 10, tzinfo=UTC),
+        "datacontenttype": "application/json",
+        "subject": "disk",
+    }
+    return CloudEvent(attributes, data)
+
+
+def publish(served: Served, topic: str, headers: dict[str, str], content: bytes) -> httpx.Response:
+    return served.http.post(f"/api/v1/topics/{topic}/events", content=content, headers=served.admin | headers)
+
+
+def envelope(data: Any, **more: Any) -> dict[str, Any]:
+    return {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": data} | more
+
+
+@pytest.mark.parametrize("to", [binding.to_binary, binding.to_structured])
+def test_what_the_standards_library_sends_gets_in(served: Served, to: Any) -> None:
+    message = to(foreign(ALERT, to.__name__), JSONFormat())
+    answer = publish(served, "alerts", dict(message.headers), bytes(message.body))
+    assert (answer.status_code, answer.text) == (202, '{"accepted":1}')
+    record = next(r for r in served.records("alerts") if ("ce_id", to.__name__.encode()) in (r.headers or []))
+    value = orjson.loads(record.value or b"")
+    print_ = fingerprint(ALERT["labels"])
+    assert value == ALERT | {"cluster": "test", "fingerprint": print_}
+    assert record.key == f"platform/{print_}".encode()
+    headers = dict(record.headers or [])
+    assert headers["ce_type"] == b"org.nagios.alert"
+    assert headers["ce_subject"] == b"disk"
+    assert headers["ce_time"] == b"2026-01-05T10:00:00.000Z"
+    assert headers["request_id"].decode() == answer.headers["x-request-id"]
+    assert record.timestamp_ms == 1_767_607_200_000
+
+
+def test_a_batch_is_all_or_nothing_and_names_the_bad_ones(served: Served) -> None:
+    before = len(served.records("alerts"))
+    events = [envelope(ALERT), envelope({"labels": 5}), envelope(ALERT), envelope([1])]
+    answer = publish(served, "alerts", {"Content-Type": BATCH}, orjson.dumps(events))
+    assert answer.status_code == 422
+    assert list(answer.json()["indexes"]) == ["1", "3"]
+    del events[1]["id"]
+    broken = publish(served, "alerts", {"Content-Type": BATCH}, orjson.dumps(events))
+    assert list(broken.json()["indexes"]) == ["1"]
+    assert len(served.records("alerts")) == before
+    good = publish(served, "alerts", {"Content-Type": BATCH}, orjson.dumps([envelope(ALERT)] * 3))
+    assert good.json() == {"accepted": 3}
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"{}", {"Content-Type": "application/json"}, 422),
+        (b"{}", {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t"}, 422),
+        (b"{}", {"ce-specversion": "0.3", "ce-id": "1", "ce-type": "t", "ce-source": "s"}, 422),
+        (b"nonsense", {"Content-Type": "application/cloudevents+json"}, 422),
+        (b"{}", {"Content-Type": BATCH}, 422),
+        (b"{}", {"Content-Type": "application/cloudevents+avro"}, 415),
+        (orjson.dumps(envelope(ALERT, time="tomorrow")), {"Content-Type": "application/cloudevents+json"}, 422),
+        (
+            orjson.dumps(envelope(ALERT, datacontenttype="text/xml")),
+            {"Content-Type": "application/cloudevents+json"},
+            422,
+        ),
+        (orjson.dumps(envelope(None)), {"Content-Type": "application/cloudevents+json"}, 422),
+    ],
+)
+def test_what_is_no_event_is_refused_with_a_reason(
+    served: Served, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    answer = publish(served, "alerts", headers, content)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("topic", "status"), [("nothing", 404), ("rules.matches", 403), ("logs.dlq", 403)])
+def test_topics_that_are_not_for_publishing(served: Served, topic: str, status: int) -> None:
+    content = orjson.dumps(envelope(ALERT))
+    assert publish(served, topic, {"Content-Type": "application/cloudevents+json"}, content).status_code == status
+
+
+def test_a_machine_needs_the_topics_scope_and_speaks_for_its_tenant(served: Served) -> None:
+    headers = served.token("topics:alerts:write", tenant="team-a") | {"Content-Type": "application/cloudevents+json"}
+
+    def send(topic: str, data: Any) -> httpx.Response:
+        content = orjson.dumps(envelope(data, id="tenant"))
+        return served.http.post(f"/api/v1/topics/{topic}/events", content=content, headers=headers)
+
+    assert send("gaps", {}).status_code == 403
+    assert send("alerts", ALERT | {"tenant": "team-b"}).status_code == 422
+    assert send("alerts", ALERT).status_code == 202
+    record = next(r for r in served.records("alerts") if ("ce_id", b"tenant") in (r.headers or []))
+    assert (record.key or b"").startswith(b"team-a/")
+
+
+def test_a_log_published_twice_is_one_record_by_its_id(served: Served) -> None:
+    message = binding.to_structured(foreign({"log": "hello"}, "once"), JSONFormat())
+    for _ in range(2):
+        assert publish(served, "logs", dict(message.headers), bytes(message.body)).status_code == 202
+    keys = [record.key for record in served.records("logs")]
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
+
+
+def test_the_generated_schemas_are_those_of_the_structs() -> None:
+    assert {file.name: file.read_text("utf-8") for file in FOLDER.glob("*.json")} == rendered()
+
+
+@pytest.mark.parametrize("topic", [t for t in declared().values() if t.example], ids=lambda topic: topic.name)
+def test_every_example_fits_its_schema_and_has_a_key(topic: Topic) -> None:
+    from gateway.publish import validate
+
+    record = orjson.loads(topic.example)
+    validate(topic.name, record)
+    assert bool(key(topic.name, record)) == (topic.name in KEYS)
+
+
+def test_every_public_topic_with_a_key_of_its_record_has_one() -> None:
+    public = {topic.name for topic in declared().values() if topic.public}
+    assert public - KEYS.keys() == {"logs"}
