@@ -29,7 +29,9 @@ LINES, CHAOS_LINES = 200, 5000
 def demo(
     chaos: Annotated[bool, typer.Option("--chaos", help="Kill worker, sources and broker meanwhile.")] = False,
     data_dir: context.DataDir = "",
-    lines: Annotated[int, typer.Option(min=10, help="Log records to send (default 200; with --chaos 5000).")] = 0,
+    lines: Annotated[
+        int | None, typer.Option(min=10, help="Log records to send (default 200; with --chaos 5000).")
+    ] = None,
 ) -> None:
     """Play a bad rollout: logs, events, an alert, one mail that groups them, and one more when it is over.
 
