@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from streams.errors import Retryable
 from streams.kafka import client
 from streams.settings import Kafka
+from streams.topic_ids import TopicIds
 
 EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -89,6 +90,16 @@ class Cluster:
                 loop = asyncio.get_running_loop()
                 self.known = await loop.run_in_executor(self._thread, self._look)
             return self.known
+
+    async def topic_id(self, topic: str) -> str:
+        """Kafka's id of the topic; empty when it does not exist."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._topic_id, topic)
+
+    def _topic_id(self, topic: str) -> str:
+        try:
+            return TopicIds(self._kafka).ask([topic]).get(topic, "")
+        except KafkaException as error:
+            raise Retryable("bus_away", str(error)) from error
 
     def _look(self) -> Snapshot:
         admin = self._admin = self._admin or AdminClient(client(self._kafka) | {"log_level": 2})

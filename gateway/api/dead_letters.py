@@ -16,6 +16,9 @@ from gateway.problems import Problem, bad_parameter
 from gateway.services import Services
 from schemas.alerts import NO_TENANT
 from schemas.catalogue import declared, dlq_name
+from streams.dead_letters import parse
+from streams.record import Outgoing, Record
+from streams.sinks.index.ids import place_id
 
 router = APIRouter(tags=["dead letters"])
 
@@ -25,7 +28,7 @@ Offset = Annotated[int, Path(ge=0, le=2**62)]
 
 
 class Replay(BaseModel):
-    """Which dead letters of `topic` to send again: `offsets` of its dead-letter topic, or all of a `reason`."""
+    """Which dead letters of `topic` to send again: `offsets` of its dead-letter topic."""
 
     topic: str = Field(max_length=128)
     offsets: list[int] = Field(default=[], max_length=MAX_REPLAY)
@@ -96,9 +99,22 @@ async def replayed(kit: Services, topic: str, offsets: list[int]) -> Replayed:
         if found is None or why:
             refused[str(offset)] = why
         else:
-            records.append(dead_letters.original(found))
+            records.append(await _same(kit, dead_letters.original(found), found))
     await kit.producer.send(records)
     return Replayed(replayed=len(records), refused=refused)
+
+
+async def _same(kit: Services, again: Outgoing, letter: Record) -> Outgoing:
+    """A log record without a key has its place as its id: give it that as key, so that no second document comes of it,
+    as long as the record still stands there (the topic may have been made anew, and then it is another one)."""
+    if again.key is not None or again.topic != "logs":
+        return again
+    place = parse(letter)
+    standing = await kit.reader.one(place.topic, place.partition, place.offset) if place.offset >= 0 else None
+    if standing is None or standing.key is not None or standing.value != again.value:
+        return again
+    id_ = place_id(await kit.cluster.topic_id(place.topic), place.partition, place.offset)
+    return again._replace(key=id_.encode())
 
 
 def topic_of(name: str) -> str:

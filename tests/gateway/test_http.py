@@ -350,6 +350,20 @@ def test_a_dead_letter_is_shown_and_sent_round_again_once_asked(served: Served) 
     eventually(lambda: audits(served, verb="replay", object="dlq/cicd.events", result="ok"))
 
 
+def test_a_replayed_log_without_a_key_keeps_its_place_as_its_id(served: Served) -> None:
+    served.produce("logs", {"log": "again", "cluster": "c"})
+    record = next(r for r in served.records("logs") if b"again" in (r.value or b""))
+    bad = letter(record, agent="index-logs", reason="refused", detail="", attempt=1)
+    produce(served, bad.topic, bad.value, bad.key, bad.headers)
+    (item,) = eventually(lambda: full(served.get("/api/v1/dlq", topic="logs"), 1))["items"]
+    body = {"topic": "logs", "offsets": [item["offset"]]}
+    assert served.http.post("/api/v1/dlq/replay", json=body, headers=served.admin).json()["replayed"] == 1
+    copies = [r for r in served.records("logs") if b"again" in (r.value or b"")]
+    (key,) = {r.key for r in copies} - {None}
+    assert key is not None
+    assert key.decode().endswith(f"-{record.partition}-{record.offset}")
+
+
 def marks(record: Record) -> list[tuple[str, bytes]]:
     return [header for header in record.headers or [] if header[0] == "request_id"]
 

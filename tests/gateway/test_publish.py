@@ -12,7 +12,7 @@ from cloudevents.core.bindings import http as binding
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from gateway.cloudevents import BATCH
+from gateway.cloudevents import BATCH, STRUCTURED
 from schemas.alerts import fingerprint
 from schemas.catalogue import Topic, declared
 from schemas.jsonschema import FOLDER, rendered
@@ -87,16 +87,16 @@ def test_a_batch_is_all_or_nothing_and_names_the_bad_ones(served: Served) -> Non
         (b"{}", {"Content-Type": "application/json"}, 422),
         (b"{}", {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t"}, 422),
         (b"{}", {"ce-specversion": "0.3", "ce-id": "1", "ce-type": "t", "ce-source": "s"}, 422),
-        (b"nonsense", {"Content-Type": "application/cloudevents+json"}, 422),
+        (b"nonsense", {"Content-Type": STRUCTURED}, 422),
         (b"{}", {"Content-Type": BATCH}, 422),
         (b"{}", {"Content-Type": "application/cloudevents+avro"}, 415),
-        (orjson.dumps(envelope(ALERT, time="tomorrow")), {"Content-Type": "application/cloudevents+json"}, 422),
+        (orjson.dumps(envelope(ALERT, time="tomorrow")), {"Content-Type": STRUCTURED}, 422),
         (
             orjson.dumps(envelope(ALERT, datacontenttype="text/xml")),
-            {"Content-Type": "application/cloudevents+json"},
+            {"Content-Type": STRUCTURED},
             422,
         ),
-        (orjson.dumps(envelope(None)), {"Content-Type": "application/cloudevents+json"}, 422),
+        (orjson.dumps(envelope(None)), {"Content-Type": STRUCTURED}, 422),
     ],
 )
 def test_what_is_no_event_is_refused_with_a_reason(
@@ -110,11 +110,11 @@ def test_what_is_no_event_is_refused_with_a_reason(
 @pytest.mark.parametrize(("topic", "status"), [("nothing", 404), ("rules.matches", 403), ("logs.dlq", 403)])
 def test_topics_that_are_not_for_publishing(served: Served, topic: str, status: int) -> None:
     content = orjson.dumps(envelope(ALERT))
-    assert publish(served, topic, {"Content-Type": "application/cloudevents+json"}, content).status_code == status
+    assert publish(served, topic, {"Content-Type": STRUCTURED}, content).status_code == status
 
 
 def test_a_machine_needs_the_topics_scope_and_speaks_for_its_tenant(served: Served) -> None:
-    headers = served.token("topics:alerts:write", tenant="team-a") | {"Content-Type": "application/cloudevents+json"}
+    headers = served.token("topics:alerts:write", tenant="team-a") | {"Content-Type": STRUCTURED}
 
     def send(topic: str, data: Any) -> httpx.Response:
         content = orjson.dumps(envelope(data, id="tenant"))
