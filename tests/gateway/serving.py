@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from gateway.main import server
 from streams.batch import as_record, batch_of
 from streams.kafka import client
 from streams.record import Record
-from streams.settings import Cluster, Gateway, Kafka, Settings
+from streams.settings import Cluster, Gateway, Kafka, Mailbox, Settings
 from streams.sinks.index.port import Kind, open_index
 from tests.parts.process import free_port
 
@@ -27,7 +27,7 @@ READY_S = 90.0
 
 
 class Served:
-    def __init__(self, kafka: Kafka, data_dir: Path, **gateway: Any) -> None:
+    def __init__(self, kafka: Kafka, data_dir: Path, sections: Mapping[str, Any], **gateway: Any) -> None:
         self.kafka = kafka
         self.settings = Settings(
             kafka=kafka,
@@ -35,6 +35,7 @@ class Served:
             cluster=Cluster(name="test"),
             gateway=Gateway(port=free_port(), **gateway),
             self_logging=False,
+            **{"mailbox": Mailbox(port=free_port()), **sections},
         )
         self.url = f"http://127.0.0.1:{self.settings.gateway.port}"
         self.password = ""
@@ -114,8 +115,11 @@ class Served:
 
 
 @contextmanager
-def serving(kafka: Kafka, data_dir: Path, **gateway: Any) -> Iterator[Served]:
-    served = Served(kafka, data_dir, **gateway)
+def serving(
+    kafka: Kafka, data_dir: Path, sections: Mapping[str, Any] | None = None, **gateway: Any
+) -> Iterator[Served]:
+    """`sections` of the settings, and values of its section `gateway`."""
+    served = Served(kafka, data_dir, sections or {}, **gateway)
     served.password = bootstrap(served.settings)
     running = server(served.settings)
     thread = threading.Thread(target=running.run, name="gateway")
