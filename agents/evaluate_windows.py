@@ -52,7 +52,7 @@ class EvaluateWindows:
             evaluation.match(message)
         else:
             evaluation.progress(message)
-        evaluation.keep_clock()
+        evaluation.keep_clocks()
         return _taken(evaluation)
 
     def tick(self, state: State[Entry], now_ms: int) -> Iterable[Outgoing]:

@@ -9,36 +9,46 @@ put in order too.
 from __future__ import annotations
 
 from schemas.base import Event
-from schemas.rules import Progress
+from schemas.rules import Mark, Progress
 
 
 class Clock(Event, frozen=True, kw_only=True):
-    marks: dict[str, tuple[int, int]] = {}
-    """`topic/partition` -> (event time, when that was said), ms."""
-    partitions: dict[str, int] = {}
+    """Of one input topic: a rule waits for the partitions of its own input alone."""
+
+    marks: dict[int, tuple[int, int]] = {}
+    """Partition -> (event time, when that was said), ms."""
+    partitions: int = 0
     live_ms: int = 0
     """0: some partition was not heard of yet."""
     back_ms: int = 0
     heard_ms: int = 0
-    """Every partition said how far it is at this time or later, by the clock."""
+    """Every partition said how far it is at this time or later, by the clock; 0: not all are known."""
 
 
-def heard(clock: Clock, progress: Progress) -> Clock:
-    marks = dict(clock.marks)
-    for mark in progress.marks:
-        name = f"{mark.topic}/{mark.partition}"
-        if mark.at_ms >= marks.get(name, (0, 0))[1]:
-            marks[name] = mark.time_ms, mark.at_ms
-    partitions = progress.partitions or clock.partitions
-    expected = [f"{topic}/{number}" for topic, count in partitions.items() for number in range(count)]
-    marks = {name: marks[name] for name in expected if name in marks}
-    if len(marks) < len(expected) or not expected:
+UNHEARD = Clock()
+
+
+def heard(clocks: dict[str, Clock], progress: Progress) -> dict[str, Clock]:
+    """The clocks after `progress`, by topic; topics it does not know of are no inputs any more."""
+    topics = progress.partitions or {topic: clock.partitions for topic, clock in clocks.items()}
+    return {
+        topic: _advanced(clocks.get(topic, UNHEARD), [m for m in progress.marks if m.topic == topic], count)
+        for topic, count in topics.items()
+    }
+
+
+def _advanced(clock: Clock, said: list[Mark], partitions: int) -> Clock:
+    marks = {number: mark for number, mark in clock.marks.items() if number < partitions}
+    for mark in said:
+        if mark.partition < partitions and mark.at_ms >= marks.get(mark.partition, (0, 0))[1]:
+            marks[mark.partition] = mark.time_ms, mark.at_ms
+    if len(marks) < partitions:
         return Clock(marks=marks, partitions=partitions, live_ms=clock.live_ms)
-    back = min(time for time, _ in marks.values())
+    back = min((time for time, _ in marks.values()), default=0)
     return Clock(
         marks=marks,
         partitions=partitions,
         live_ms=max(clock.live_ms, back),
         back_ms=back,
-        heard_ms=min(at for _, at in marks.values()),
+        heard_ms=min((at for _, at in marks.values()), default=0),
     )

@@ -1,7 +1,7 @@
 """The windows of one partition of `rules.matches`: matches wait for their time, are counted, and alerts come out.
 
-Lives beside one `State` under one rule set, and is made anew from the entries when either is another object. The clock
-is kept in the state only while there is a window: an idle platform writes nothing.
+Lives beside one `State` under one rule set, and is made anew from the entries when either is another object. The clocks
+are kept in the state only while there is a window: an idle platform writes nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from streams.metrics import MATCHES_DROPPED, MATCHES_LATE
 from streams.record import Outgoing
 from streams.rules import window as windows
 from streams.rules.alert import observation, outgoing
-from streams.rules.clock import Clock, heard
+from streams.rules.clock import UNHEARD, Clock, heard
 from streams.rules.matching import window_id
 from streams.rules.ruleset import RuleSet
 from streams.rules.waiting import Waiting
 from streams.rules.window import Change, Hit, Window
 from streams.state import State
 
-CLOCK = "clock"
+CLOCKS = "clocks"
 SETTLE_MS = 1_000
 """How long a late match waits for others that are late with it in other partitions."""
 FORGET_MS = 600_000
@@ -37,9 +37,10 @@ MAX_WAITING = 100_000
 
 
 class Entry(Event, frozen=True, kw_only=True):
-    """One entry of the state: the clock, a window (`w/<id>`), or a match that waits (`m/<id>/...`)."""
+    """One entry of the state: the clocks, a window (`w/<id>`), or a match that waits (`m/<id>/...`)."""
 
-    clock: Clock | None = None
+    clocks: dict[str, Clock] | None = None
+    """By input topic."""
     window: Window | None = None
     hit: Hit | None = None
 
@@ -53,8 +54,8 @@ class Evaluation:
         self.out: list[Outgoing] = []
         self._lateness_ms = lateness_ms
         self._waiting = Waiting()
-        entry = state.get(CLOCK)
-        self._clock = (entry.clock if entry else None) or Clock()
+        entry = state.get(CLOCKS)
+        self._clocks = (entry.clocks if entry else None) or {}
         self._derive()
 
     def is_of(self, state: State[Entry], rules: RuleSet) -> bool:
@@ -73,6 +74,9 @@ class Evaluation:
 
     def _rule(self, window: Window) -> Rule | None:
         return self.rules.rules[window.rule] if self.rules.hashes.get(window.rule) == window.rule_hash else None
+
+    def _clock(self, topic: str) -> Clock:
+        return self._clocks.get(topic, UNHEARD)
 
     def _lateness(self, rule: Rule) -> int:
         return rule.lateness_ms if rule.lateness_ms >= 0 else self._lateness_ms
@@ -93,15 +97,15 @@ class Evaluation:
         for id_, hit in hits:
             window = self._window(id_)
             rule = self._rule(window) if window else None
-            self._waiting.add(id_, hit, self._lateness(rule) if rule else 0)
+            self._waiting.add(id_, hit, rule.input if rule else "", self._lateness(rule) if rule else 0)
         for id_, window in gone if self.rules.complete else ():
             self._retire(id_, window)
 
-    def keep_clock(self) -> None:
-        """Once after each record: the clock is part of the state while there are windows."""
-        kept = self._state.get(CLOCK)
-        if self._waiting.windows and (kept is None or kept.clock != self._clock):
-            self._state[CLOCK] = Entry(clock=self._clock)
+    def keep_clocks(self) -> None:
+        """Once after each record: the clocks are part of the state while there are windows."""
+        kept = self._state.get(CLOCKS)
+        if self._waiting.windows and (kept is None or kept.clocks != self._clocks):
+            self._state[CLOCKS] = Entry(clocks=self._clocks)
 
     # a match
 
@@ -139,14 +143,14 @@ class Evaluation:
             offset=match.offset,
             weight=match.weight,
             seen_ms=match.seen_ms,
-            late=match.time_ms < self._clock.live_ms - lateness,
+            late=match.time_ms < self._clock(rule.input).live_ms - lateness,
             labels=match.labels,
         )
         if hit.late:
             MATCHES_LATE.inc()
         self._state[f"w/{id_}"] = Entry(window=window)
         self._state[_hit_key(id_, hit)] = Entry(hit=hit)
-        self._waiting.add(id_, hit, lateness)
+        self._waiting.add(id_, hit, rule.input, lateness)
         self._watch(id_, window)
         if self._waiting.count > MAX_WAITING:
             MATCHES_DROPPED.labels("not_waited_for").inc()
@@ -155,13 +159,15 @@ class Evaluation:
     # time
 
     def progress(self, progress: Progress) -> None:
-        clock = self._clock = heard(self._clock, progress)
-        if not clock.live_ms:
-            return
-        for id_ in sorted(self._waiting.pop_due(clock.live_ms) | self._waiting.late):
+        self._clocks = heard(self._clocks, progress)
+        looked_at = set(self._waiting.late)
+        for topic, clock in self._clocks.items():
+            looked_at |= self._waiting.pop_due(topic, clock.live_ms)
+        for id_ in sorted(looked_at):
             self._evaluate(id_, None)
-        for id_ in sorted(self._waiting.pop_forgettable(clock.heard_ms)):
-            self._forget(id_)
+        now_ms = min((clock.heard_ms for clock in self._clocks.values()), default=0)
+        for id_ in sorted(self._waiting.pop_forgettable(now_ms)):
+            self._forget(id_, now_ms)
 
     def _evaluate(self, id_: str, ready: Callable[[Hit], bool] | None) -> None:
         """Count the matches whose time has come, and let the window's alert end when it is over."""
@@ -170,12 +176,13 @@ class Evaluation:
         if window is None or rule is None:
             return
         lateness = self._lateness(rule)
-        live = self._clock.live_ms - lateness
-        back = min(live, self._clock.back_ms - lateness) if self._clock.heard_ms else 0
+        clock = self._clock(rule.input)
+        live = clock.live_ms - lateness
+        back = min(live, clock.back_ms - lateness)
 
         def by_time(hit: Hit) -> bool:
             if hit.late:
-                return hit.time_ms < back and hit.seen_ms + SETTLE_MS <= self._clock.heard_ms
+                return hit.time_ms < back and hit.seen_ms + SETTLE_MS <= clock.heard_ms
             return hit.time_ms < live
 
         changes: list[Change] = []
@@ -199,7 +206,7 @@ class Evaluation:
             if hit.late:
                 self._waiting.late.add(id_)
             else:
-                self._waiting.due(id_, hit.time_ms + lateness)
+                self._waiting.due(id_, rule.input, hit.time_ms + lateness)
                 break
 
     def _watch(self, id_: str, window: Window) -> None:
@@ -211,26 +218,26 @@ class Evaluation:
             self._waiting.late.add(id_)
         elif window.episode:
             ends = window.episode.below_ms + windows.measure(rule)[2]
-            self._waiting.due(id_, ends + self._lateness(rule))
+            self._waiting.due(id_, rule.input, ends + self._lateness(rule))
 
     # ends
 
-    def _forget(self, id_: str) -> None:
+    def _forget(self, id_: str, now_ms: int) -> None:
         window = self._window(id_)
         rule = self._rule(window) if window else None
         if window is None or rule is None:
             return
         quiet_at = max(window.touched_ms + FORGET_MS, window.last_ms + windows.measure(rule)[1])
         if window.episode or id_ in self._waiting.queues:
-            quiet_at = self._clock.heard_ms + FORGET_MS
-        if quiet_at < self._clock.heard_ms:
+            quiet_at = now_ms + FORGET_MS
+        if quiet_at < now_ms:
             self._drop(id_, window)
         else:
             self._waiting.forget_at(id_, quiet_at)
 
     def _retire(self, id_: str, window: Window) -> None:
         """The rule is gone, or is another now: its alert ends, its matches mean nothing any more."""
-        at_ms = max(self._clock.live_ms, window.last_ms)
+        at_ms = max([window.last_ms, *(clock.live_ms for clock in self._clocks.values())])
         ended, changes = windows.end(window, at_ms)
         self.out.extend(outgoing(observation(None, ended, change)) for change in changes)
         self._drop(id_, window)

@@ -1,8 +1,9 @@
 """How far a matcher is in event time, partition by partition: what it tells the windows. Pure.
 
-Records go with the time, but some bring old ones (a replay). So after its last record a partition's time goes on at
-the speed of the clock from that record's time; only when it was silent for `SILENT_MS` it is taken to be at the
-clock.
+Records reach us some time after their own time: a moment when a node sends them as they come, an hour when it catches
+up. So after its last record a partition's time goes on at the speed of the clock from that record's time. When it was
+silent for a while it is taken to be at the clock: soon after old records (`SILENT_MS`), later after those of a usual
+delay.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from schemas.rules import Mark
 from streams.batch import Batch
 
 SILENT_MS = 5_000
+USUAL_FOR_MS = 60_000
 SAMPLE = 16
 
 TP = tuple[str, int]
@@ -57,6 +59,9 @@ class Reading:
 
 
 def _passed(last: _Last | None, now_ms: int) -> int:
-    if last is None or now_ms - last.at_ms >= SILENT_MS:
+    if last is None:
         return now_ms
-    return last.time_ms + max(0, now_ms - last.at_ms)
+    delay, silent = last.at_ms - last.time_ms, now_ms - last.at_ms
+    if silent >= (USUAL_FOR_MS if delay <= SILENT_MS else SILENT_MS):
+        return now_ms
+    return now_ms - delay

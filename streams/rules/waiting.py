@@ -22,7 +22,7 @@ class Waiting:
         self.windows = 0
         self.late: set[str] = set()
         """Windows with late matches, or an alert of such: they follow another clock."""
-        self._due: list[tuple[int, str]] = []
+        self._due: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         self._next: dict[str, int] = {}
         self._forget: list[tuple[int, str]] = []
 
@@ -31,13 +31,13 @@ class Waiting:
         self.windows += 1
         heapq.heappush(self._forget, (forget_at_ms, window_id))
 
-    def add(self, window_id: str, hit: Hit, lateness_ms: int) -> None:
+    def add(self, window_id: str, hit: Hit, topic: str, lateness_ms: int) -> None:
         insort(self.queues[window_id], hit, key=_order)
         self.count += 1
         if hit.late:
             self.late.add(window_id)
         else:
-            self.due(window_id, hit.time_ms + lateness_ms)
+            self.due(window_id, topic, hit.time_ms + lateness_ms)
 
     def take(self, window_id: str, ready: Callable[[Hit], bool]) -> list[Hit]:
         """Remove and return the matches that are ready, in order; a late one that is not holds the late ones behind."""
@@ -57,17 +57,17 @@ class Waiting:
             self.queues.pop(window_id, None)
         return taken
 
-    def due(self, window_id: str, at_ms: int) -> None:
-        """Look at it once the time has passed `at_ms`, unless it is looked at before (and then says again)."""
+    def due(self, window_id: str, topic: str, at_ms: int) -> None:
+        """Look at it once the time of `topic` has passed `at_ms`, or before: it then says again."""
         if at_ms < self._next.get(window_id, at_ms + 1):
             self._next[window_id] = at_ms
-            heapq.heappush(self._due, (at_ms, window_id))
+            heapq.heappush(self._due[topic], (at_ms, window_id))
 
     def forget_at(self, window_id: str, at_ms: int) -> None:
         heapq.heappush(self._forget, (at_ms, window_id))
 
-    def pop_due(self, time_ms: int) -> set[str]:
-        found = set(_pop(self._due, time_ms))
+    def pop_due(self, topic: str, time_ms: int) -> set[str]:
+        found = set(_pop(self._due[topic], time_ms))
         for window_id in found:
             self._next.pop(window_id, None)
         return found

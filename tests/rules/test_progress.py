@@ -30,6 +30,10 @@ def test_a_partition_read_to_its_end_goes_on_from_its_last_record_and_then_with_
     reading = Reading()
     reading.read(batch_of(batch([900])), 10_000)
     assert told(reading, {A: 1}, {A: 1}, 10_500) == [(0, 1400, 10_500)]
+    reading.read(batch_of(batch([9_800])), 10_000)
+    assert told(reading, {A: 1}, {A: 1}, 30_000) == [(0, 29_800, 30_000)], "the usual delay of this partition"
+    assert told(reading, {A: 1}, {A: 1}, 70_000) == [(0, 70_000, 70_000)]
+    reading.read(batch_of(batch([900])), 10_000)
     assert told(reading, {A: 1}, {A: 1}, 10_000 + SILENT_MS) == [(0, 10_000 + SILENT_MS, 10_000 + SILENT_MS)]
     assert told(reading, {B: 0}, {B: 0}, 10_500) == [(1, 10_500, 10_500)]
 
@@ -50,15 +54,27 @@ def mark(partition: int, time: int, at: int) -> Mark:
 
 
 def test_time_waits_for_every_partition_and_never_goes_back() -> None:
-    clock = heard(Clock(), Progress(marks=[mark(0, 100, 1000)], partitions={"logs": 2}))
-    assert clock.live_ms == 0
-    clock = heard(clock, Progress(marks=[mark(1, 80, 1001)], partitions={"logs": 2}))
+    def say(clocks: dict[str, Clock], *marks: Mark, partitions: int = 2) -> tuple[dict[str, Clock], Clock]:
+        clocks = heard(clocks, Progress(marks=list(marks), partitions={"logs": partitions}))
+        return clocks, clocks["logs"]
+
+    clocks, clock = say({}, mark(0, 100, 1000))
+    assert (clock.live_ms, clock.heard_ms) == (0, 0)
+    clocks, clock = say(clocks, mark(1, 80, 1001))
     assert (clock.live_ms, clock.back_ms, clock.heard_ms) == (80, 80, 1000)
-    clock = heard(clock, Progress(marks=[mark(0, 20, 1002)], partitions={"logs": 2}))
+    clocks, clock = say(clocks, mark(0, 20, 1002))
     assert (clock.live_ms, clock.back_ms, clock.heard_ms) == (80, 20, 1001)
-    clock = heard(clock, Progress(marks=[mark(0, 50, 900)], partitions={"logs": 2}))
+    clocks, clock = say(clocks, mark(0, 50, 900))
     assert clock.back_ms == 20, "said before what is known"
-    clock = heard(clock, Progress(marks=[], partitions={"logs": 3}))
+    clocks, clock = say(clocks, partitions=3)
     assert (clock.live_ms, clock.heard_ms) == (80, 0), "a partition came and was not heard of"
-    clock = heard(clock, Progress(marks=[], partitions={"logs": 1}))
+    clocks, clock = say(clocks, partitions=1)
     assert (clock.live_ms, clock.back_ms) == (80, 20)
+
+
+def test_each_input_has_its_own_time() -> None:
+    progress = Progress(
+        marks=[mark(0, 100, 1000), Mark(topic="kube.events", partition=0, time_ms=900, at_ms=1000)],
+        partitions={"logs": 1, "kube.events": 1},
+    )
+    assert {topic: clock.live_ms for topic, clock in heard({}, progress).items()} == {"logs": 100, "kube.events": 900}
