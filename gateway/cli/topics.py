@@ -1,0 +1,47 @@
+"""`eventsphere topics`: the catalogue against a cluster."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import context
+
+app = typer.Typer(help="Topics as the catalogue declares them, against the cluster.", no_args_is_help=True)
+
+
+@app.command()
+def diff(data_dir: context.DataDir = "") -> None:
+    """Show what on the cluster is not as declared; ends with code 1 when something is not.
+
+    Example: `EVENTSPHERE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 eventsphere topics diff`
+    """
+    from streams import topics
+
+    with context.reported():
+        found = topics.diff(context.connected(data_dir).kafka)
+    for each in found:
+        typer.echo(str(each))
+    if found:
+        typer.echo(f"{len(found)} differences; `eventsphere topics apply` creates what is missing", err=True)
+        raise typer.Exit(1)
+    typer.echo("as declared")
+
+
+@app.command()
+def apply(data_dir: context.DataDir = "") -> None:
+    """Create the topics that are missing and wait for their leaders; existing ones are left as they are.
+
+    Example: `EVENTSPHERE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 eventsphere topics apply`
+    """
+    from streams import topics
+
+    with context.reported():
+        kafka = context.connected(data_dir).kafka
+        created = topics.apply(kafka)
+        left = topics.diff(kafka)
+    for name in created:
+        typer.echo(f"created {name}")
+    for each in left:
+        typer.echo(f"left as it is: {each}")
+    if not created:
+        typer.echo("nothing was missing")

@@ -1,0 +1,88 @@
+"""Reads dead-letter topics and sends letters round again: what the API and `eventsphere dlq` share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from gateway.cluster import Cluster, Span
+from gateway.dead_letters import not_replayable, original
+from gateway.reader import MAX_RECORDS, Reader
+from schemas.catalogue import DLQ_SUFFIX, declared, dlq_name
+from streams.dead_letters import parse
+from streams.errors import Invalid
+from streams.producer import Producer
+from streams.record import Outgoing, Record
+from streams.sinks.index.ids import place_id
+
+
+class Letters(NamedTuple):
+    items: list[Record]
+    total: int
+    before: dict[str, int]
+    """Where the next page goes on, by topic; empty on the last."""
+
+
+class Replayed(NamedTuple):
+    replayed: int
+    refused: dict[int, str]
+    """Offset -> why it was not sent."""
+
+
+def topic_of(name: str) -> str:
+    """The topic whose dead letters are meant; `logs.dlq` is taken for `logs`. Raises Invalid for one without any."""
+    topic = declared().get(name.removesuffix(DLQ_SUFFIX))
+    if topic is None or not topic.dead_letters:
+        known = ", ".join(sorted(topic.name for topic in declared().values() if topic.dead_letters))
+        raise Invalid("unknown_topic", f"there is no topic {name[:128]!r} with dead letters; expected one of {known}")
+    return topic.name
+
+
+async def newest(
+    cluster: Cluster, reader: Reader, topics: Iterable[str], limit: int, before: dict[str, int] | None = None
+) -> Letters:
+    """Dead letters of these topics, newest first. Raises Retryable when the cluster is away."""
+    seen = await cluster.snapshot()
+    spans = {name: seen.topics.get(dlq_name(name), []) for name in topics}
+    ends = {name: _end(found, (before or {}).get(name)) for name, found in spans.items()}
+    reads = [reader.span(dlq_name(name), 0, max(0, end - limit), end) for name, end in ends.items() if end > 0]
+    found = [record for records in await asyncio.gather(*reads) for record in records]
+    found.sort(key=lambda record: (record.timestamp_ms, record.topic, record.offset), reverse=True)
+    page = found[:limit]
+    left = {name: min([r.offset for r in page if r.topic == dlq_name(name)], default=end) for name, end in ends.items()}
+    more = any(left[name] > (found[0].start if found else 0) for name, found in spans.items())
+    return Letters(page, sum(seen.held(dlq_name(name)) for name in spans), left if more else {})
+
+
+async def replay(cluster: Cluster, reader: Reader, producer: Producer, topic: str, offsets: Sequence[int]) -> Replayed:
+    """Produce the originals to `topic` again; the dead letters stay, as history. Raises Retryable."""
+    refused: dict[int, str] = {}
+    records: list[Outgoing] = []
+    for offset in sorted(set(offsets))[:MAX_RECORDS]:
+        found = await reader.one(dlq_name(topic), 0, offset)
+        why = "it is not there (any more)" if found is None else not_replayable(found)
+        if found is None or why:
+            refused[offset] = why
+        else:
+            records.append(await _same(cluster, reader, original(found), found))
+    await producer.send(records)
+    return Replayed(len(records), refused)
+
+
+async def _same(cluster: Cluster, reader: Reader, again: Outgoing, letter: Record) -> Outgoing:
+    """A log record without a key has its place as its id: give it that as key, so that no second document comes of it,
+    as long as the record still stands there (the topic may have been made anew, and then it is another one)."""
+    if again.key is not None or again.topic != "logs":
+        return again
+    place = parse(letter)
+    standing = await reader.one(place.topic, place.partition, place.offset) if place.offset >= 0 else None
+    if standing is None or standing.key is not None or standing.value != again.value:
+        return again
+    id_ = place_id(await cluster.topic_id(place.topic), place.partition, place.offset)
+    return again._replace(key=id_.encode())
+
+
+def _end(spans: Sequence[Span], before: int | None) -> int:
+    end = spans[0].end if spans else 0
+    return end if before is None else min(end, max(0, before))
