@@ -98,7 +98,7 @@ class BatchSource(mode.Service):
 
     async def on_start(self) -> None:
         self._events = asyncio.get_running_loop()
-        group = await self._call(Group, self._settings.kafka, self.name, self.topics, self._ids, self)
+        group = await self._call(Group, self._settings, self.name, self.topics, self._ids, self)
         await self._call(group.subscribe)
         self._group = group
 
@@ -179,10 +179,11 @@ class BatchSource(mode.Service):
 
     async def _room(self) -> int:
         """How many records the next turn may bring; 0 when there is no room even after a wait."""
-        if not self._flight.room():
+        end = self._events.time() + FULL_WAIT_S
+        while not self._flight.room() and (left := end - self._events.time()) > 0:
             self._less.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._less.wait(), FULL_WAIT_S)
+                await asyncio.wait_for(self._less.wait(), left)
         return self._flight.room()
 
     async def _take(self, group: Group, messages: list[Message]) -> None:
