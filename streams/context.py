@@ -40,7 +40,8 @@ SLACK_MS = 60_000
 
 
 class Place(msgspec.Struct, frozen=True):
-    cluster: str
+    clusters: tuple[str, ...]
+    """What the cluster is called: by us, and in the alert's labels."""
     namespace: str
     workload: str
     pod: str
@@ -107,7 +108,7 @@ async def _about(
     return Context(
         logs=[log_line(hit, base_url) for hit in reversed(logs)],
         events=[event_line(hit, base_url) for hit in reversed(events)],
-        rollouts=rollouts(objects, base_url),
+        rollouts=rollouts(objects, start - ROLLOUT_BEFORE_MS, base_url),
     )
 
 
@@ -125,7 +126,7 @@ async def _versions(index: Index, place: Place, start: int, end: int) -> list[Hi
     inside = Query(kind=kind, names=names, start_ms=max(0, start), end_ms=end, limit=VERSIONS)
     earlier = Query(kind=kind, names=names, end_ms=max(1, start), limit=1)
     within, before = await asyncio.gather(index.search(_at(workload, inside)), index.search(_at(workload, earlier)))
-    return [*before.items, *reversed(within.items)]
+    return [*before.items, *within.items]
 
 
 def places(alerts: Sequence[AlertState]) -> list[Place]:
@@ -135,8 +136,9 @@ def places(alerts: Sequence[AlertState]) -> list[Place]:
         labels = alert.labels
         if labels.get("namespace"):
             pod = labels.get("pod", "")
-            workload = workload_of(labels) or next(iter(owners((pod,) if pod else ())), "")
-            out[Place(alert.cluster or labels.get("cluster", ""), labels["namespace"], workload, pod)] = None
+            workload = workload_of(labels) or next((each for each in owners([pod]) if each != pod), "")
+            clusters = tuple(sorted({alert.cluster, labels.get("cluster", "")} - {""}))
+            out[Place(clusters, labels["namespace"], workload, pod)] = None
     return list(out)[:PLACES]
 
 
@@ -174,7 +176,7 @@ def _at(place: Place, query: Query) -> Query:
     """`query` narrowed to the place: its pod, else its workload, else its namespace."""
     return msgspec.structs.replace(
         query,
-        cluster=(place.cluster,) if place.cluster else (),
+        cluster=place.clusters,
         namespace=(place.namespace,),
         pod=(place.pod,) if place.pod else (),
         workload=(place.workload,) if place.workload and not place.pod else (),

@@ -14,33 +14,41 @@ CHANGE_CHARS = 300
 TOGETHER_MS = 30_000
 
 
-def rollouts(versions: Sequence[Hit], base_url: str) -> list[dict[str, str]]:
-    """One line for each version (oldest first) that changed what pods run, against the one before it.
+def rollouts(versions: Sequence[Hit], since_ms: int, base_url: str) -> list[dict[str, str]]:
+    """One line for each version that changed what pods run since then, against the version before it.
 
-    The controller numbers a revision a moment after the change: versions close together are one rollout.
+    The controller numbers a revision a moment after the change: versions close together are one rollout. A version
+    whose predecessor is not known counts only when it is the object's first.
     """
     out: list[dict[str, str]] = []
     start: Hit | None = None
     last_ms = 0
-    for old, new in _pairs(versions):
-        same = bool(out) and new.time_ms - last_ms < TOGETHER_MS and out[-1]["name"] == new.record.get("name")
-        base = start if same else old
-        if not changed(_object(old), _object(new) or {}):
+    for old, new in _pairs(sorted(versions, key=lambda hit: (_time(hit), hit.offset))):
+        created = old is None and new.record.get("change") == "added" and not new.record.get("replayed")
+        if _time(new) < since_ms or (old is None and not created) or not changed(_object(old), _object(new) or {}):
             continue
+        same = start is not None and _time(new) - last_ms < TOGETHER_MS and out[-1]["name"] == new.record.get("name")
+        if not same:
+            start = old
         row = {
-            "time": rfc3339(new.time_ms),
-            "what": str(new.record.get("kind", "Deployment")),
+            "time": rfc3339(_time(new)),
+            "what": str(new.record.get("kind", "Deployment")) + (" created" if created else ""),
             "name": str(new.record.get("name", "")),
-            "change": changed(_object(base), _object(new) or {})[:CHANGE_CHARS],
+            "change": changed(_object(start), _object(new) or {})[:CHANGE_CHARS],
             "link": record_url(base_url, new.topic, new.partition, new.offset),
         }
         if same:
             out[-1] = row | {"time": out[-1]["time"]}
         else:
             out.append(row)
-            start = old
-        last_ms = new.time_ms
+        last_ms = _time(new)
     return out
+
+
+def _time(hit: Hit) -> int:
+    """When the object changed."""
+    own = hit.record.get("time_ms")
+    return own if isinstance(own, int) and own > 0 else hit.time_ms
 
 
 def _object(hit: Hit | None) -> Mapping[str, Any] | None:

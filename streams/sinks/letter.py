@@ -83,7 +83,7 @@ def letter(
         links=_links(common, alerts, base_url),
         receiver=notification.receiver,
         notification=notification.id,
-        record_link=f"{base_url}/api/v1/notifications?{urlencode({'q': notification.id})}",
+        record_link=f"{base_url}/api/v1/notifications/{quote(notification.id, safe='')}",
     )
 
 
@@ -129,7 +129,7 @@ def _view(alert: AlertState, common: set[str], base_url: str) -> AlertView:
         annotations=sorted((k, v) for k, v in notes.items() if k not in told),
         since=rfc3339(alert.starts_at_ms),
         until=rfc3339(alert.ends_at_ms) if alert.state is Status.RESOLVED and alert.ends_at_ms else "",
-        link=f"{base_url}/alerts/{quote(alert.tenant, safe='')}/{quote(alert.fingerprint, safe='')}",
+        link=f"{base_url}/alerts/{quote(alert.fingerprint, safe='')}",
         source_link=web(alert.generator_url),
         runbook=web(notes.get("runbook_url", "")),
         evidence=[
@@ -141,7 +141,7 @@ def _view(alert: AlertState, common: set[str], base_url: str) -> AlertView:
 
 def record_url(base_url: str, topic: str, partition: int, offset: int) -> str:
     """Where the gateway shows one record of a topic."""
-    return f"{base_url}/api/v1/topics/{quote(topic, safe='')}/{partition}/{offset}"
+    return f"{base_url}/api/v1/records/{quote(topic, safe='')}/{partition}/{offset}"
 
 
 def web(url: str) -> str:

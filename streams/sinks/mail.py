@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 DOMAIN = "eventsphere"
 MAX_BODY_CHARS = 400_000
 _LIST_ID = re.compile(r"[^a-z0-9-]+")
+_ADDRESS = re.compile(r'"?([^"<>]*?)"?\s*<([^<>@\s,;]+@[^<>@\s,;]+)>|([^<>@\s,;]+@[^<>@\s,;]+)')
 _OURS = frozenset(
     {"from", "to", "cc", "bcc", "date", "message-id", "in-reply-to", "references", "list-id", "auto-submitted"}
     | {"content-type", "content-transfer-encoding", "mime-version", "sender", "return-path", "received"}
@@ -104,9 +106,13 @@ def _label(text: str) -> str:
 
 def _address(text: str, name: str = "") -> Address:
     """`a@b` or `Name <a@b>` as an address object. Raises ValueError when it is neither."""
-    if match := re.fullmatch(r'\s*"?([^"<]*?)"?\s*<([^<>\s]+@[^<>\s]+)>\s*', text):
-        return Address(one_line(match[1], 200), addr_spec=match[2])
-    return Address(name, addr_spec=text.strip())
+    match = _ADDRESS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"not an address: {text[:100]!r}")
+    try:
+        return Address(one_line(match[1] or name, 200), addr_spec=match[2] or match[3])
+    except (MessageError, IndexError) as error:
+        raise ValueError(f"not an address: {text[:100]!r}") from error
 
 
 def bare_address(text: str) -> str:
