@@ -7,6 +7,7 @@ least once; windows drop what comes again. Progress goes to every partition, aft
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ log = structlog.get_logger(__name__)
 NAME = "match-rules"
 SLOW_S = 1.0
 FAST_S = 0.2
-"""How often progress is told: after matches, windows wait for it."""
+LEAST_S = 0.1
+"""How often progress is told: more often after matches, for windows wait for it; at least so long apart."""
 FAST_FOR_MS = 3_000
 AT_ONCE = 2_000
 """Records looked at before the event loop may do something else."""
@@ -73,12 +75,16 @@ class Teller:
         self._counts: dict[str, int] = {}
         self._counted_ms = 0
         self._fast_until_ms = 0
-        self._matched = asyncio.Event()
+        self._now = asyncio.Event()
 
     def matched(self) -> None:
-        """There were matches: somebody may wait for time to pass."""
+        """There were matches: windows wait for time to pass."""
         self._fast_until_ms = self._worker.clock() + FAST_FOR_MS
-        self._matched.set()
+
+    def finished(self) -> None:
+        """A batch was finished: if it had matches, say so at once."""
+        if self._worker.clock() < self._fast_until_ms:
+            self._now.set()
 
     async def run(self) -> None:
         while True:
@@ -86,13 +92,11 @@ class Teller:
                 await self._tell()
             except (Failure, KafkaException) as error:
                 log.warning("rules.progress_not_told", reason=str(error))
-            await asyncio.sleep(FAST_S)
-            if self._worker.clock() >= self._fast_until_ms:
-                self._matched.clear()
-                try:
-                    await asyncio.wait_for(self._matched.wait(), SLOW_S - FAST_S)
-                except TimeoutError:
-                    continue
+            await asyncio.sleep(LEAST_S)
+            fast = self._worker.clock() < self._fast_until_ms
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), FAST_S if fast else SLOW_S)
+            self._now.clear()
 
     async def _tell(self) -> None:
         held = self._source.assigned
@@ -152,3 +156,4 @@ def register(worker: Worker) -> None:
     async def match_rules(batches: faust.StreamT[Batch]) -> None:
         async for batch in batches:
             await worker.deliver(source, batch, match)
+            teller.finished()
