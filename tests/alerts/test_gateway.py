@@ -1,0 +1,346 @@
+"""Alertmanager's API in its place, with the real amtool, over a real broker.
+
+There is no worker here: states are written as keep-alert-state would, by its own core, from what was posted.
+"""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import yaml
+from confluent_kafka import Producer
+
+from agents.keep_alert_state import KeepAlertState
+from schemas.alerts import Alert
+from schemas.base import rfc3339
+from streams.episodes import Entry
+from streams.kafka import client
+from streams.settings import Hook, Kafka
+from streams.state import State
+from tests.gateway.serving import Served, eventually, serving
+from tests.parts.monitoring import amtool
+from tests.parts.process import Missing
+from tests.parts.session import missing
+
+CONFIG = """\
+route:
+  receiver: team
+  group_by: [alertname]
+  routes:
+    - matchers: [severity="page"]
+      receiver: pager
+      group_by: ['...']
+receivers:
+  - name: team
+    email_configs: [{to: ops@example.test}]
+  - name: pager
+    webhook_configs: [{url: "http://user:hunter2@pager.test/s3cret"}]
+    apprise_configs: [{url: "slack://s3cret/token"}]
+inhibit_rules:
+  - source_matchers: [severity="page"]
+    target_matchers: [severity="warning"]
+    equal: [cluster]
+"""
+SECRET = "hook secret of the other Alertmanager"
+
+
+class World:
+    """A gateway, and what a worker's keep-alert-state would have done by now."""
+
+    def __init__(self, served: Served, config: Path) -> None:
+        self.served = served
+        self.config = config
+        self.core = KeepAlertState()
+        self.state: State[Entry] = State()
+        self.done: set[tuple[int, int]] = set()
+
+    def settle(self) -> None:
+        """Bring `alerts.state` up to date with `alerts`."""
+        producer = Producer(client(self.served.kafka))
+        for record in self.served.records("alerts"):
+            if (record.partition, record.offset) not in self.done:
+                self.done.add((record.partition, record.offset))
+                for out in self.core.decide(self.state, record):
+                    producer.produce(out.topic, out.value, key=out.key)
+        assert producer.flush(60) == 0
+
+    def posted(self) -> list[Alert]:
+        decode = msgspec.json.Decoder(Alert).decode
+        return [decode(record.value or b"") for record in self.served.records("alerts")]
+
+    def names(self, **params: Any) -> list[str]:
+        return [each["labels"]["alertname"] for each in self.served.get("/api/v2/alerts", **params)]
+
+
+@pytest.fixture(scope="module")
+def world(platform_kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("alertmanager")
+    config = folder / "alertmanager.yml"
+    config.write_text(CONFIG, "utf-8")
+    more = {"alerting": {"config": str(config)}, "hooks": [Hook(kind="alertmanager", id="am", secret=SECRET)]}
+    with serving(platform_kafka, folder / "data", sections=more) as served:
+        yield World(served, config)
+
+
+@pytest.fixture(scope="module")
+def tool(world: World, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    try:
+        program = amtool()
+    except Missing as error:
+        missing("alertmanager", str(error))
+    token = world.served.token("alerts:read", "alerts:write", "silences:read", "silences:write")
+    file = tmp_path_factory.mktemp("amtool") / "http.yml"
+    credentials = token["Authorization"].removeprefix("Bearer ")
+    file.write_text(yaml.safe_dump({"authorization": {"credentials": credentials}}), "utf-8")
+    command = [program, f"--alertmanager.url={world.served.url}", f"--http.config.file={file}"]
+
+    def run(*arguments: str, fails: bool = False) -> str:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+        assert (done.returncode != 0) is fails, done.stderr
+        return done.stderr if fails else done.stdout
+
+    return run
+
+
+def _post(world: World, alerts: Any, **headers: str) -> httpx.Response:
+    return world.served.http.post("/api/v2/alerts", json=alerts, headers=world.served.admin | headers)
+
+
+def test_an_alert_by_amtool_is_listed_by_it(world: World, tool: Callable[..., str]) -> None:
+    tool("alert", "add", "alertname=ByTool", "severity=page", "--annotation=summary=it is broken")
+    world.settle()
+    eventually(lambda: "ByTool" in tool("alert", "query"))
+    assert "it is broken" in tool("alert", "query", "severity=page")
+    assert "ByTool" not in tool("alert", "query", "severity=~warn.*")
+    assert "ByTool" in tool("alert", "query", "--receiver=pager")
+    assert "ByTool" not in tool("alert", "query", "--receiver=team")
+    assert "ByTool" in tool("-o", "json", "alert", "query")
+
+
+def test_a_silence_by_amtool_suppresses(world: World, tool: Callable[..., str]) -> None:
+    tool("alert", "add", "alertname=Noisy", "severity=page")
+    world.settle()
+    eventually(lambda: "Noisy" in tool("alert", "query"))
+    identity = tool("silence", "add", "alertname=Noisy", "--comment=known", "--author=ada", "--duration=1h").strip()
+    assert "Noisy" not in tool("alert", "query")
+    assert "Noisy" in tool("alert", "query", "--silenced")
+    status = next(a["status"] for a in world.served.get("/api/v2/alerts") if a["labels"]["alertname"] == "Noisy")
+    assert status == {"state": "suppressed", "silencedBy": [identity], "inhibitedBy": [], "mutedBy": []}
+    assert identity in tool("silence", "query", "alertname=Noisy")
+    assert identity not in tool("silence", "query", "alertname=Other")
+    longer = tool("silence", "update", "--duration=2h", identity)
+    assert identity in longer
+    tool("silence", "expire", identity)
+    assert "Noisy" in tool("alert", "query")
+    assert identity not in tool("silence", "query")
+    assert identity in tool("silence", "query", "--expired")
+    assert world.served.get(f"/api/v2/silence/{identity}")["status"] == {"state": "expired"}
+
+
+def test_amtool_imports_silences(world: World, tool: Callable[..., str], tmp_path: Path) -> None:
+    tool("silence", "add", "alertname=Exported", "--comment=c", "--author=ada")
+    exported = tmp_path / "silences.json"
+    exported.write_text(tool("-o", "json", "silence", "query", "alertname=Exported"), "utf-8")
+    tool("silence", "import", str(exported))
+    silences = world.served.get("/api/v2/silences", filter="alertname=Exported")
+    assert [each["comment"] for each in silences] == ["c"] * len(silences)
+    assert silences
+
+
+def test_a_bad_silence_is_refused_with_the_reason(world: World, tool: Callable[..., str]) -> None:
+    assert "must not match the empty string" in tool("silence", "add", "alertname=~.*", "-c=c", fails=True)
+    silence = {"matchers": [], "startsAt": "2030-01-01T00:00:00Z", "endsAt": "2031-01-01T00:00:00Z", "createdBy": "a"}
+    for change, why in (
+        ({}, "at least one matcher"),
+        ({"matchers": [{"name": "a", "value": "(", "isRegex": True}]}, "regular expression"),
+        ({"matchers": [{"name": "a-b", "value": "c", "isRegex": False}]}, "label name"),
+        ({"matchers": [{"name": "a", "value": "c", "isRegex": False}], "endsAt": "2029-01-01T00:00:00Z"}, "before end"),
+        ({"matchers": [{"name": "a", "value": "c", "isRegex": False}], "endsAt": "soon"}, "RFC 3339"),
+        ({"matchers": [{"value": "c", "isRegex": False}]}, "name"),
+        (
+            {"id": "11111111-1111-1111-1111-111111111111", "matchers": [{"name": "a", "value": "c", "isRegex": False}]},
+            "not found",
+        ),
+    ):
+        answer = world.served.http.post("/api/v2/silences", json=silence | change, headers=world.served.admin)
+        assert answer.status_code in (400, 404)
+        assert why in answer.json()
+
+
+def test_amtool_reads_configuration_routes_and_cluster(tool: Callable[..., str]) -> None:
+    shown = tool("config", "show")
+    assert "s3cret" not in shown
+    assert "hunter2" not in shown
+    assert "pager" in shown
+    assert tool("config", "routes", "test", "severity=page").strip() == "pager"
+    assert tool("config", "routes", "test", "severity=info").strip() == "team"
+    assert "disabled" in tool("cluster", "show")
+
+
+def test_one_alert_inhibits_another(world: World) -> None:
+    _post(world, [{"labels": {"alertname": "Cause", "severity": "page", "cluster": "c1"}}])
+    _post(world, [{"labels": {"alertname": "Effect", "severity": "warning", "cluster": "c1"}}])
+    world.settle()
+    eventually(lambda: {"Cause", "Effect"} <= set(world.names()))
+    effect = next(a for a in world.served.get("/api/v2/alerts") if a["labels"]["alertname"] == "Effect")
+    assert effect["status"]["state"] == "suppressed"
+    assert effect["status"]["inhibitedBy"]
+    assert "Effect" not in world.names(inhibited=False)
+    assert "Effect" not in world.names(silenced=False, inhibited=False, unprocessed=False)
+    assert "Cause" not in world.names(active=False)
+
+
+def test_groups_are_those_of_the_route_tree(world: World) -> None:
+    _post(world, [{"labels": {"alertname": "Grouped", "pod": pod}} for pod in ("a", "b")])
+    world.settle()
+    eventually(lambda: world.names().count("Grouped") == 2)
+    groups = world.served.get("/api/v2/alerts/groups", receiver="team")
+    mine = [group for group in groups if group["labels"] == {"alertname": "Grouped"}]
+    assert [len(group["alerts"]) for group in mine] == [2]
+    assert {group["receiver"]["name"] for group in groups} == {"team"}
+
+
+def test_what_is_wrong_is_named_and_the_rest_is_taken(world: World) -> None:
+    hour = 3_600_000
+    now = time.time_ns() // 1_000_000
+    answer = _post(
+        world,
+        [
+            {"labels": {}},
+            {"labels": {"a-b": "x"}},
+            {"labels": {"alertname": "Backwards"}, "startsAt": rfc3339(now), "endsAt": rfc3339(now - hour)},
+            {"labels": {"alertname": "Future"}, "startsAt": rfc3339(now + 2 * hour)},
+            {"labels": {f"l{i}": "x" for i in range(10_000)}},
+            {"labels": {"alertname": "Long"}, "annotations": {"a": "x" * 100_000}},
+            {"labels": {"alertname": "Good", "gone": ""}},
+        ],
+    )
+    assert answer.status_code == 400
+    for text in ("[0].labels", "[1].labels", "[2].endsAt", "[3].startsAt", "[4].labels", "[5].annotations.a"):
+        assert text in answer.json()
+    assert {"alertname": "Good"} in [alert.labels for alert in world.posted()]
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b'[{"annotations": {}}]', b'[{"labels": {"a": 1}}]', b"[1]"])
+def test_what_is_no_list_of_alerts_is_refused(world: World, body: bytes) -> None:
+    answer = world.served.http.post("/api/v2/alerts", content=body, headers=world.served.admin)
+    assert answer.status_code == 400
+    assert isinstance(answer.json(), str)
+
+
+def test_times_default_as_alertmanagers_do(world: World) -> None:
+    before = time.time_ns() // 1_000_000
+    _post(world, [{"labels": {"alertname": "Defaults"}, "endsAt": "0001-01-01T00:00:00Z"}])
+    alert = next(each for each in world.posted() if each.labels == {"alertname": "Defaults"})
+    assert before <= alert.starts_at_ms == alert.observed_at_ms
+    assert alert.ends_at_ms == alert.observed_at_ms + 300_000
+    assert alert.cluster == "test"
+    record = next(r for r in world.served.records("alerts") if (r.value or b"").find(b"Defaults") > 0)
+    assert record.key == f"platform/{alert.fingerprint}".encode()
+    assert dict(record.headers or [])["ce_type"] == b"alert.observed"
+
+
+def test_a_tenant_sees_its_own(world: World) -> None:
+    theirs = world.served.token("alerts:read", "alerts:write", "silences:read", "silences:write", tenant="shop")
+    world.served.http.post("/api/v2/alerts", json=[{"labels": {"alertname": "OfShop"}}], headers=theirs)
+    _post(world, [{"labels": {"alertname": "OfPlatform"}}])
+    world.settle()
+    eventually(lambda: {"OfShop", "OfPlatform"} <= set(world.names()))
+    seen = world.served.http.get("/api/v2/alerts", headers=theirs).json()
+    assert [each["labels"]["alertname"] for each in seen] == ["OfShop"]
+    silence = {
+        "matchers": [{"name": "alertname", "value": "Of.*", "isRegex": True}],
+        "startsAt": "2020-01-01T00:00:00Z",
+        "endsAt": "2100-01-01T00:00:00Z",
+        "createdBy": "shop",
+        "comment": "",
+    }
+    identity = world.served.http.post("/api/v2/silences", json=silence, headers=theirs).json()["silenceID"]
+    states = {a["labels"]["alertname"]: a["status"]["state"] for a in world.served.get("/api/v2/alerts")}
+    assert (states["OfShop"], states["OfPlatform"]) == ("suppressed", "active")
+    ours = world.served.http.post("/api/v2/silences", json=silence, headers=world.served.admin).json()["silenceID"]
+    assert world.served.http.delete(f"/api/v2/silence/{ours}", headers=theirs).status_code == 404
+    for each in (identity, ours):
+        assert world.served.http.delete(f"/api/v2/silence/{each}", headers=world.served.admin).status_code == 200
+
+
+def test_rights_are_asked_for(world: World) -> None:
+    reader = world.served.token("alerts:read")
+    assert world.served.http.post("/api/v2/alerts", json=[], headers=reader).status_code == 403
+    assert world.served.http.get("/api/v2/silences", headers=reader).status_code == 403
+    assert world.served.http.get("/api/v2/alerts").status_code == 401
+    for path in ("/-/healthy", "/-/ready"):
+        assert world.served.http.get(path, headers=reader).text == "OK"
+    assert world.served.http.get("/api/v2/alerts", params={"filter": "a===b"}, headers=reader).status_code == 200
+    assert world.served.http.get("/api/v2/alerts", params={"filter": "nonsense"}, headers=reader).status_code == 400
+    assert world.served.http.get("/api/v2/alerts", params={"receiver": "("}, headers=reader).status_code == 400
+
+
+def _hook(world: World, body: Any, authorization: str) -> httpx.Response:
+    return world.served.http.post("/hooks/alertmanager/am", json=body, headers={"Authorization": authorization})
+
+
+def test_another_alertmanagers_webhook_is_taken(world: World) -> None:
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "Handed"},
+        "annotations": {"summary": "x"},
+        "startsAt": "2026-01-01T00:00:00.123456789Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "http://prometheus/graph",
+        "fingerprint": "ffff",
+    }
+    body = {"version": "4", "groupKey": "{}:{}", "status": "firing", "receiver": "es", "alerts": [alert]}
+    basic = base64.b64encode(f"any:{SECRET}".encode()).decode()
+    for header in (f"Bearer {SECRET}", f"Basic {basic}"):
+        assert _hook(world, body, header).status_code == 200
+    resolved = body | {"alerts": [alert | {"status": "resolved", "endsAt": "2026-01-01T01:00:00Z"}]}
+    assert _hook(world, resolved, f"Bearer {SECRET}").status_code == 200
+    assert _hook(world, body, f"Bearer {SECRET}").status_code == 200  # the pair's other half, late
+    seen = [each for each in world.posted() if each.labels == {"alertname": "Handed"}]
+    assert {each.source for each in seen} == {"alertmanager/am"}
+    assert [each.ends_at_ms for each in seen] == [0, 0, seen[2].ends_at_ms, 0]
+    world.settle()
+    states = [r for r in world.served.records("alerts.state") if b'"Handed"' in (r.value or b"")]
+    assert [msgspec.json.decode(r.value or b"")["state"] for r in states] == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize("header", ["", "Bearer wrong", "Basic !", "Basic d3Jvbmc6d3Jvbmc=", "Digest x"])
+def test_a_webhook_without_the_secret_is_refused(world: World, header: str) -> None:
+    answer = _hook(world, {"alerts": []}, header)
+    assert answer.status_code == 401
+    assert SECRET not in answer.text
+    assert world.served.http.post("/hooks/alertmanager/other", json={}).status_code == 404
+
+
+@pytest.mark.parametrize(("body", "why"), [({}, "alerts"), ({"alerts": [{"labels": {"a": "b"}}]}, "alerts[0].status")])
+def test_a_bad_webhook_is_refused(world: World, body: Any, why: str) -> None:
+    answer = _hook(world, body, f"Bearer {SECRET}")
+    assert answer.status_code == 400
+    assert why in answer.text
+
+
+def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(world: World) -> None:
+    def receivers() -> list[str]:
+        return [each["name"] for each in world.served.get("/api/v2/receivers")]
+
+    world.config.write_text(CONFIG + "  - nonsense: 1\n", "utf-8")
+    answer = world.served.http.post("/-/reload", headers=world.served.admin)
+    assert answer.status_code == 500
+    assert "alertmanager.yml:18: inhibit_rules[1].nonsense" in answer.text
+    assert receivers() == ["team", "pager"]
+    assert not world.served.records("platform.control")
+    world.config.write_text(CONFIG + "receivers: [{name: twice}]\n", "utf-8")
+    assert world.served.http.post("/-/reload", headers=world.served.admin).status_code == 500
+    world.config.write_text(CONFIG.replace("  - name: pager", "  - name: other\n  - name: pager"), "utf-8")
+    assert world.served.http.post("/-/reload", headers=world.served.admin).status_code == 200
+    assert receivers() == ["team", "other", "pager"]
+    assert [record.key for record in world.served.records("platform.control")] == [b"alerting.changed"]
