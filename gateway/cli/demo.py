@@ -56,7 +56,7 @@ def demo(
     token = secrets.token_hex(3)
     scenario = Scenario(settings.cluster.name or "local", token, _now_ms(), lines or (CHAOS_LINES if chaos else LINES))
     sender = ForwardSender(running.forward, f"kube.demo.{token}")
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     killer = Chaos(lambda: instance.running(folder)) if chaos else None
     with _access(settings) as secret:
         play = Play(
