@@ -1,4 +1,7 @@
-"""The Elasticsearch adapter of the search index port."""
+"""The Elasticsearch adapter of the search index port.
+
+Its user needs the cluster privilege `manage_index_templates` and, on `<prefix>-*`, `create_index`, `create_doc`, `read`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from streams.sinks.index.elasticsearch.client import Client
 from streams.sinks.index.elasticsearch.templates import template
 from streams.sinks.index.port import Hit, Kind, Page, Query
 
-MAX_REQUEST_BYTES = 4 << 20
+MAX_REQUEST_BYTES = 2 << 20
 IN_FLIGHT = 4
 """Bulk requests under way at once, over all batches."""
 ATTEMPTS = 6
@@ -74,14 +77,20 @@ class ElasticsearchIndex:
         size = batch.nbytes or sum(len(message.value() or b"") for message in batch.messages)
         step = max(1, len(batch) * MAX_REQUEST_BYTES // max(size, 1))
         parts = [range(start, min(start + step, len(batch))) for start in range(0, len(batch), step)]
-        results = await asyncio.gather(*(self._store(kind, batch, part) for part in parts), return_exceptions=True)
-        bad: dict[int, str] = {}
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-            bad |= result
+        bad = await self._store_all(kind, batch, parts)
         if bad:
             raise Invalid("refused", next(iter(bad.values())), bad)
+
+    async def _store_all(self, kind: Kind, batch: Batch, parts: Sequence[range]) -> dict[int, str]:
+        """Several parts at once; the first that fails ends the others, since all of them will be sent again."""
+        tasks = [asyncio.create_task(self._store(kind, batch, part)) for part in parts]
+        try:
+            results = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return {position: why for result in results for position, why in result.items()}
 
     async def search(self, query: Query) -> Page:
         return search.page(query, await self._search(query.kind, search.body(query)))

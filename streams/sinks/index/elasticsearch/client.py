@@ -15,7 +15,8 @@ from streams.errors import Failure, Fatal, Invalid, Retryable
 from streams.settings import Index as Settings
 from streams.sinks.index.elasticsearch.reply import CLEAN
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = 30.0
+"""Well within the worker's watchdog (60 s), so that a server that hangs is a failure of ours to retry."""
 CONNECTIONS = 8
 _JSON = {"content-type": "application/json", "accept": "application/json"}
 _COMPATIBLE = "application/vnd.elasticsearch+json"
@@ -96,10 +97,10 @@ class Client:
         """
         try:
             answer = await self._client.perform_request(method, path, params=params, headers=_JSON, body=body)
-        except ApiError as error:
-            raise failure(error.status_code, error.body) from None
         except UnsupportedProductError:
             raise Retryable("index_not_elasticsearch", "the answer lacks X-Elastic-Product: Elasticsearch") from None
+        except ApiError as error:
+            raise failure(error.status_code, error.body) from None
         except TransportError as error:
             raise Retryable("index_away", f"{type(error).__name__}: {error.message}"[:300]) from None
         return answer.body
