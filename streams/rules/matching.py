@@ -33,7 +33,7 @@ def window_id(rule: str, group: dict[str, str]) -> str:
 
 
 def matches(matcher: Matcher, batch: Batch, *, cluster: str, owned: Owned, now_ms: int) -> Found:
-    """`cluster`: of records that do not name theirs. Event times beyond `now_ms` are taken as `now_ms`."""
+    """`cluster`: of records that do not name theirs. Records without a time, or from the future, are of `now_ms`."""
     out: list[Outgoing] = []
     refused = parsed = malformed = 0
     maybe, evaluate = matcher.prefilter, matcher.evaluate
@@ -81,7 +81,9 @@ def _matched(
     source = matcher.source
     subject = source.subject(record, cluster, owned)
     labels = {name: value for name, value in subject.items() if value} | {"message": source.message(record)}
-    time_ms = min(source.time_ms(record, message.timestamp()[1]), now_ms)
+    time_ms = source.time_ms(record, message.timestamp()[1])
+    if not 0 < time_ms < now_ms:
+        time_ms = now_ms
     for hit in hits:
         group = matcher.groupings[hit].of(subject, record)
         if group is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
 from schemas.base import encode
 from schemas.kube import KubeEvent, ObjectRef
@@ -92,8 +93,9 @@ def test_what_cannot_match_is_skipped_and_the_rest_is_not_held_back() -> None:
     assert (result.malformed, result.parsed, result.refused) == (4, 6, 0)
 
 
-def test_no_record_is_from_the_future() -> None:
-    assert [m.time_ms for m in decoded(found("logs", b'{"log": ""}', time_ms=NOW + 5000))] == [NOW]
+@pytest.mark.parametrize("time_ms", [NOW + 5000, 0, -1])
+def test_no_record_is_from_the_future_or_without_time(time_ms: int) -> None:
+    assert [m.time_ms for m in decoded(found("logs", b'{"log": ""}', time_ms=time_ms))] == [NOW]
 
 
 def test_a_repeat_is_byte_for_byte_the_same() -> None:
