@@ -124,7 +124,7 @@ class Keyed(Generic[E]):
         for error in filter(None, loads):
             if isinstance(error, Fenced):
                 raise Retryable("fenced", f"{self.name} was claimed by another owner while it was loaded") from error
-            if not isinstance(error, Retryable):
+            if isinstance(error, Exception) and not isinstance(error, Retryable):
                 self._fail(error)
             raise error
 
@@ -268,7 +268,7 @@ class Keyed(Generic[E]):
             started = asyncio.get_running_loop().time()
             for number in self.partitions:
                 try:
-                    await self._tick(number)
+                    await self.tick(number)
                 except Retryable as error:
                     log.warning("keyed.tick_delayed", agent=self.name, partition=number, reason=str(error))
                 except Fatal as error:
@@ -278,7 +278,8 @@ class Keyed(Generic[E]):
                     log.exception("keyed.tick_failed", agent=self.name, partition=number)
             await asyncio.sleep(max(0.05, TICK_S - (asyncio.get_running_loop().time() - started)))
 
-    async def _tick(self, number: int) -> None:
+    async def tick(self, number: int) -> None:
+        """Let time pass in one loaded partition, and finish or repair what is to be finished."""
         async with self._working(number) as owned:
             now = self._clock()
             partition = owned.partition
