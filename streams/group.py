@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.kafka import client
-from streams.settings import Kafka
+from streams.settings import Settings
 from streams.topic_ids import TopicIds
 
 log = structlog.get_logger(__name__)
@@ -56,7 +56,7 @@ class Owner(Protocol):
 
 
 class Group:
-    def __init__(self, kafka: Kafka, name: str, topics: Sequence[str], ids: TopicIds, owner: Owner) -> None:
+    def __init__(self, settings: Settings, name: str, topics: Sequence[str], ids: TopicIds, owner: Owner) -> None:
         self._topics = list(topics)
         self._ids = ids
         self._owner = owner
@@ -65,10 +65,10 @@ class Group:
         self._committing = False
         self.closing = False
         self._consumer = Consumer(
-            client(kafka)
+            client(settings.kafka)
             | {
                 "group.id": f"eventsphere.{name}",
-                "client.id": f"eventsphere.{name}",
+                "client.id": f"eventsphere.{name}.{settings.worker.name}",
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": SESSION_TIMEOUT_MS,
                 "heartbeat.interval.ms": 1000,
@@ -144,7 +144,9 @@ class Group:
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         self._committing = False
         if error is not None:
-            log.warning("source.commit_failed", error=str(error))
+            # A rebalance refuses commits while it goes on; what is finished is committed after it.
+            usual = error.name() in ("ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "_ASSIGNMENT_LOST", "_WAIT_COORD")
+            (log.info if usual else log.warning)("source.commit_failed", error=str(error))
         else:
             done = {(p.topic, p.partition): p.offset for p in partitions if p.error is None}
             self._owner.offsets_committed(done)
@@ -179,7 +181,7 @@ class Group:
             try:
                 consumer.commit(offsets=[_offset(tp, *commit) for tp, commit in commits.items()], asynchronous=False)
             except KafkaException as error:
-                log.warning("source.commit_failed", error=str(error))
+                log.warning("source.last_commit_failed", partitions=sorted(commits), error=str(error))
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

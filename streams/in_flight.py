@@ -17,7 +17,8 @@ FIRST_GUESS_BYTES = 1024.0
 
 
 class InFlight:
-    """`max_records`: of one read; twice as many may be unfinished. `max_bytes`: of all that is unfinished.
+    """`max_records`: of one read; twice as many may be unfinished, and four times as many read and not committed, which
+    bounds what is done twice when the process dies. `max_bytes`: of all that is unfinished.
 
     `changed` is called when a batch was finished or released.
     """
@@ -71,8 +72,10 @@ class InFlight:
         return batch
 
     def room(self) -> int:
-        """How many records may be read now; 0 while too much is unfinished."""
+        """How many records may be read now; 0 while too much is unfinished, or not committed."""
         if self.records >= 2 * self._max_records or self.bytes >= self._max_bytes:
+            return 0
+        if self.records + sum(t.uncommitted for t in self.trackers.values()) >= 4 * self._max_records:
             return 0
         return max(1, min(self._max_records, int((self._max_bytes - self.bytes) / self._record_bytes)))
 
@@ -101,11 +104,10 @@ class InFlight:
         return out
 
     def committed(self, offsets: dict[TP, int]) -> None:
-        """These were committed (for an earlier assignment of a partition perhaps: then beyond its position)."""
+        """These were committed."""
         for tp, offset in offsets.items():
-            tracker = self.trackers.get(tp)
-            if tracker is not None and tracker.committed < offset <= tracker.position:
-                tracker.committed = offset
+            if (tracker := self.trackers.get(tp)) is not None:
+                tracker.commit(offset)
 
     def _on_change(self, tracker: Tracker, batch: Batch) -> None:
         if batch.lease is Lease.FINISHED:

@@ -21,6 +21,7 @@ class Tracker:
 
     def __init__(self, start: int = -1, topic_id: str = "") -> None:
         self._batches: deque[Batch] = deque()
+        self._finished: deque[tuple[int, int]] = deque()
         self.topic_id = topic_id
         self.expected = start
         """Offset the next record read should have; records between are gone (retention, compaction, markers)."""
@@ -48,7 +49,9 @@ class Tracker:
     def advance(self) -> int:
         """Drop finished batches from the front; returns the new position."""
         while self._batches and self._batches[0].lease is Lease.FINISHED:
-            self.position = self._batches.popleft().end_offset
+            batch = self._batches.popleft()
+            self.position = batch.end_offset
+            self._finished.append((batch.end_offset, len(batch)))
         if not self._batches and self._end > self.position:
             self.position = self._end
         return self.position
@@ -57,6 +60,18 @@ class Tracker:
     def to_commit(self) -> int | None:
         """The offset to commit now, None when there is nothing new."""
         return self.position if self.advance() > self.committed else None
+
+    def commit(self, offset: int) -> None:
+        """`offset` was committed; one beyond the position was meant for an earlier assignment and changes nothing."""
+        if self.committed < offset <= self.position:
+            self.committed = offset
+            while self._finished and self._finished[0][0] <= offset:
+                self._finished.popleft()
+
+    @property
+    def uncommitted(self) -> int:
+        """Records that are finished and would be read again if the process died now."""
+        return sum(count for _end, count in self._finished)
 
     @property
     def head(self) -> Batch | None:

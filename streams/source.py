@@ -273,7 +273,7 @@ class BatchSource(mode.Service):
                 await callback([tp])
         await self._load([tp])
 
-    # Partitions come and go. The first three are called in the consumer thread, in the order of what happens.
+    # Partitions come and go. The next three are called in the consumer thread, in the order of what happens.
 
     def partitions_assigned(self, starts: dict[TP, Start]) -> None:
         self._events.call_soon_threadsafe(self._assign, starts)
@@ -282,7 +282,11 @@ class BatchSource(mode.Service):
         return asyncio.run_coroutine_threadsafe(self._revoke(partitions, lost=lost), self._events)
 
     def offsets_committed(self, offsets: dict[TP, int]) -> None:
-        self._events.call_soon_threadsafe(self._flight.committed, offsets)
+        self._events.call_soon_threadsafe(self._committed, offsets)
+
+    def _committed(self, offsets: dict[TP, int]) -> None:
+        self._flight.committed(offsets)
+        self._less.set()
 
     def _assign(self, starts: dict[TP, Start]) -> None:
         log.info("source.assigned", source=self.name, partitions=sorted(starts))

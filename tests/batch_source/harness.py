@@ -8,16 +8,16 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import faust
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka import Producer as RdProducer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from streams.app import faust_app
-from streams.batch import Batch
+from streams.batch import Batch, Message, as_record
 from streams.delivery import deliver
 from streams.kafka import client
 from streams.producer import Producer
@@ -68,7 +68,15 @@ def _led(admin: AdminClient, name: str, partitions: int) -> bool:
 
 
 def delete(kafka: Kafka, name: str) -> None:
-    AdminClient(client(kafka)).delete_topics([name])[name].result()
+    admin = AdminClient(client(kafka))
+    admin.delete_topics([name])[name].result()
+
+
+def delete_records(kafka: Kafka, topic: str, before: int) -> None:
+    """What retention does: partition 0 of `topic` begins at offset `before` from now on."""
+    admin = AdminClient(client(kafka))
+    for future in admin.delete_records([TopicPartition(topic, 0, before)]).values():
+        future.result()
 
 
 def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partitions: int = 1, start: int = 0) -> int:
@@ -90,10 +98,21 @@ def produce(kafka: Kafka, topic: str, values: Iterable[bytes], partitions: int =
 
 def committed(kafka: Kafka, group: str, topic: str) -> dict[int, int]:
     """Committed offset by partition; partitions without one are left out."""
-    admin = AdminClient(client(kafka))
-    request = ConsumerGroupTopicPartitions(f"eventsphere.{group}")
-    answer = next(iter(admin.list_consumer_group_offsets([request]).values())).result()
-    return {p.partition: p.offset for p in answer.topic_partitions if p.topic == topic and p.offset >= 0}
+    # Not by AdminClient.list_consumer_group_offsets: on a broker just started it crashed the process (librdkafka 2.16).
+    consumer = Consumer(client(kafka) | {"group.id": f"eventsphere.{group}"})
+    try:
+        partitions = consumer.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                answer = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=DEADLINE_S)
+                return {p.partition: p.offset for p in answer if p.offset >= 0}
+            except KafkaException:  # a broker just started is still loading its groups
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+    finally:
+        consumer.close()
 
 
 def read_all(kafka: Kafka, topic: str, count: int) -> list[Record]:
@@ -105,11 +124,7 @@ def read_all(kafka: Kafka, topic: str, count: int) -> list[Record]:
     while len(out) < count and time.monotonic() < end:
         message = consumer.poll(0.2)
         if message is not None and message.error() is None:
-            offset, headers = message.offset(), message.headers()
-            assert offset is not None
-            pairs = [(name, value or b"") for name, value in headers] if headers else None
-            stamp = message.timestamp()[1]
-            out.append(Record(topic, 0, offset, message.key(), message.value(), stamp, pairs))
+            out.append(as_record(topic, 0, cast("Message", message)))
     consumer.close()
     assert len(out) >= count, f"{len(out)} of {count} records on {topic}"
     return out
@@ -178,7 +193,7 @@ async def running(
 
     run.agent = app.agent(source.channel, name=name)(agent(run) if agent else body)
 
-    @app.agent(app.topic(control, key_type=bytes, value_type=bytes), name="control")  # type: ignore[untyped-decorator]
+    @app.agent(app.topic(control, key_type=bytes, value_type=bytes), name="control")
     async def _control(values: Any) -> None:
         async for _ in values:
             pass
