@@ -6,6 +6,7 @@ import json
 import os
 import random
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -44,7 +45,8 @@ groups:
         type: any
         severity: critical
 """
-BEGAN_MS = 1_767_607_200_000
+BEGAN_MS = time.time_ns() // 1_000_000 - 3_600_000
+"""Within the retention of `logs`."""
 PODS, MINUTES = 6, 10
 
 
