@@ -127,7 +127,9 @@ class _Attempts:
                 return
             except Exception as error:
                 unknown += 1
-                log.warning("delivery.failed", source=self._name, batch=repr(part), attempt=attempt, exc_info=error)
+                # The traceback once: a batch of thousands may fail record by record.
+                trace = error if part is self._whole and unknown == 1 else None
+                log.warning("delivery.failed", source=self._name, batch=repr(part), error=repr(error), exc_info=trace)
                 if unknown > unknown_retries:
                     await self._unknown(part, error, attempt)
                     return
