@@ -123,8 +123,10 @@ class _Attempts:
             except (Fatal, Forgotten):
                 raise
             except Invalid as failure:
-                await self._invalid(part, failure, attempt)
-                return
+                left = await self._invalid(part, failure, attempt)
+                if left is None:
+                    return
+                part, attempt, unknown, unknown_retries = left, 0, 0, UNKNOWN_RETRIES
             except Exception as error:
                 unknown += 1
                 # The traceback once: a batch of thousands may fail record by record.
@@ -153,16 +155,16 @@ class _Attempts:
         self._watchdog.backing_off(self._name, wait)
         await self._sleep(wait)
 
-    async def _invalid(self, part: Batch, failure: Invalid, attempt: int) -> None:
+    async def _invalid(self, part: Batch, failure: Invalid, attempt: int) -> Batch | None:
+        """Dead-letter the bad records; returns what is left to be handled."""
         bad = {index: text for index, text in (failure.indexes or {}).items() if 0 <= index < len(part)}
         if not bad and len(part) == 1:
             bad = {0: failure.detail}
         if not bad:
             await self._split(part)
-            return
+            return None
         await self._bury(part, {i: text or failure.detail for i, text in bad.items()}, failure.reason, attempt)
-        if len(bad) < len(part):
-            await self.run(part.without(bad), UNKNOWN_RETRIES)
+        return part.without(bad) if len(bad) < len(part) else None
 
     async def _unknown(self, part: Batch, error: Exception, attempt: int) -> None:
         if len(part) > 1:

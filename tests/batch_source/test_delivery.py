@@ -123,6 +123,18 @@ async def test_invalid_without_indexes_is_split_down_to_the_bad_records() -> Non
     assert bench.waits == []
 
 
+async def test_invalid_records_named_one_by_one_are_all_found() -> None:
+    bench, it = Bench(), batch(3000)
+
+    def handle(part: Batch) -> None:
+        if len(part) > 1:
+            raise Invalid("bad", indexes={1: "the second"})
+
+    await bench.run(it, handle)
+    assert len(bench.letters) == 2999
+    assert it.lease is Lease.FINISHED
+
+
 async def test_invalid_with_positions_that_do_not_exist_is_split() -> None:
     bench, it = Bench(), batch(2)
 
