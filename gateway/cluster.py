@@ -22,7 +22,8 @@ from streams.topic_ids import TopicIds
 EARLIEST: Any = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 LATEST: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 FRESH_S = 2.0
-TIMEOUT_S = 10.0
+TIMEOUT_S = 3.0
+"""Of one request: less than who asks for readiness waits."""
 GROUPS = 200
 """Consumer groups looked at; more are left out."""
 
@@ -87,8 +88,7 @@ class Cluster:
         self._asking = self._asking or asyncio.Lock()
         async with self._asking:
             if self.known is None or time.monotonic() - self.known.at_s > max_age_s:
-                loop = asyncio.get_running_loop()
-                self.known = await loop.run_in_executor(self._thread, self._look)
+                self.known = await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             return self.known
 
     async def topic_id(self, topic: str) -> str:
@@ -106,6 +106,8 @@ class Cluster:
         try:
             return look(admin)
         except KafkaException as error:
+            # A client that was asking when the broker died may time out for ever after: the next question gets another.
+            self._admin = None
             raise Retryable("bus_away", str(error)) from error
 
 
