@@ -1,0 +1,244 @@
+"""Reading an alertmanager.yml: everything that is wrong is named with its line, nothing is ignored."""
+
+from __future__ import annotations
+
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.alerting import AlertingConfig, Route, WebhookConfig
+from schemas.platform import Control
+from streams.alerting import DEFAULT, LiveConfig, WrongConfig, load, parse
+from streams.settings import Alerting, Settings, Smtp
+from streams.yaml_nodes import parse_duration
+from tests.parts.monitoring import amtool
+from tests.parts.process import Missing
+from tests.parts.session import missing
+
+GOOD = """\
+global:
+  resolve_timeout: 2m
+route:
+  receiver: team
+  group_by: [cluster, alertname]
+  group_wait: 10s
+  routes:
+    - matchers: ['severity="page"', 'ns=~"a|b"']
+      receiver: pager
+      continue: true
+      group_by: ['...']
+      repeat_interval: 1h30m
+      routes:
+        - match: {team: db}
+    - match: {service: db}
+      match_re: {pod: "db-.*"}
+      group_wait: 0s
+      receiver: hook
+receivers:
+  - name: team
+    email_configs: [{to: 'a@b.test, Ops <c@d.test>', headers: {X-Team: ops}}]
+  - name: pager
+    webhook_configs:
+      - url: https://u:hunter2@pager.test:9/s3cret?t=s3cret
+        max_alerts: 7
+        http_config: {authorization: {credentials: s3cret}}
+      - url_file: url
+        http_config: {basic_auth: {username: me, password_file: pw}}
+    apprise_configs: [{url: 'slack://s3cret', send_resolved: false}]
+  - name: hook
+    alertmanager_configs: [{url: 'http://other:9093', http_config: {bearer_token: s3cret}}]
+inhibit_rules:
+  - source_matchers: [severity="critical"]
+    target_match: {severity: warning}
+    equal: [alertname]
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> AlertingConfig:
+    (tmp_path / "url").write_text("https://from.file/s3cret\n", "utf-8")
+    (tmp_path / "pw").write_text("s3cret\n", "utf-8")
+    return parse(GOOD, str(tmp_path / "alertmanager.yml"))
+
+
+def test_routes_inherit(good: AlertingConfig) -> None:
+    root, (pager, hook) = good.route, good.route.routes
+    assert (root.receiver, root.key, root.group_by) == ("team", "{}", ["alertname", "cluster"])
+    assert (root.timing.group_wait_ms, root.timing.group_interval_ms) == (10_000, 300_000)
+    assert pager.key == '{}/{ns=~"a|b",severity="page"}'
+    assert (pager.continue_, pager.group_by, pager.timing.repeat_interval_ms) == (True, ["..."], 5_400_000)
+    inner: Route = pager.routes[0]
+    assert (inner.receiver, inner.group_by, inner.timing) == ("pager", ["..."], pager.timing)
+    assert inner.key == '{}/{ns=~"a|b",severity="page"}/{team="db"}'
+    assert hook.key == '{}/{pod=~"^(?:db-.*)$",service="db"}'
+    assert (hook.timing.group_wait_ms, hook.continue_, hook.group_by) == (0, False, root.group_by)
+    assert good.resolve_timeout_ms == 120_000
+
+
+def test_receivers_have_their_channels(good: AlertingConfig) -> None:
+    team, pager, hook = good.receivers
+    assert team.email[0].addresses == ["a@b.test", "Ops <c@d.test>"]
+    assert (team.send_resolved, pager.send_resolved) == (False, True)
+    direct, from_file = pager.webhook
+    assert (direct.authorization, direct.max_alerts) == ("Bearer s3cret", 7)
+    assert (from_file.url, from_file.authorization) == ("https://from.file/s3cret", "Basic bWU6czNjcmV0")
+    assert not pager.apprise[0].send_resolved
+    assert hook.alertmanager[0].authorization == "Bearer s3cret"
+
+
+def test_secrets_do_not_show(good: AlertingConfig) -> None:
+    for text in (repr(good.receivers), good.original):
+        assert "s3cret" not in text
+        assert "hunter2" not in text
+        assert "czNjcmV0" not in text
+    assert "<secret>" in repr(WebhookConfig(url="http://x/"))
+
+
+def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> None:
+    try:
+        program = amtool()
+    except Missing as error:
+        missing("alertmanager", str(error))
+    for name, config in (("good", good), ("default", parse(DEFAULT, smtp_url="smtps://u:p@mail.test:465?from=a@b.c"))):
+        file = tmp_path / f"{name}.yml"
+        file.write_text(config.original, "utf-8")
+        done = subprocess.run([program, "check-config", str(file)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", ":1: is empty"),
+        ("route: [", ":1: not YAML"),
+        ("- a", ":1: expected fields"),
+        ("receivers: []", ":1: no route"),
+        ("route: {}", ":1: route: the root route must name a receiver"),
+        ("route: {receiver: x}", ":1: route.receiver: no receiver named 'x'; there are: none"),
+        ("route:\n  receiver: a\n  matchers: [a=b]", ":3: route.matchers: the root route takes every alert"),
+        ("route:\n  receiver: a\n  group_wait: 5", ":3: route.group_wait: expected a duration"),
+        ("route:\n  receiver: a\n  group_interval: 0s", ":3: route.group_interval: cannot be zero"),
+        ("route:\n  receiver: a\n  group_by: [x, x]", ":3: route.group_by[1]: given twice"),
+        ("route:\n  receiver: a\n  group_by: [x, '...']", ":3: route.group_by: `...` stands for all"),
+        ("route:\n  receiver: a\n  group_by: [x-y]", "'x-y' is not a label name"),
+        (
+            "route:\n  receiver: a\n  routes:\n  - matchers: ['a=~\"(\"']",
+            ":4: route.routes[0].matchers[0]: regular exp",
+        ),
+        ("route:\n  receiver: a\n  routes:\n  - match_re: {a: '(?=x)'}", ":4: route.routes[0].match_re.a: regular"),
+        ("route:\n  receiver: a\n  routes:\n  - matchers: [a]", ":4: route.routes[0].matchers[0]: bad matcher"),
+        (
+            "route:\n  receiver: a\n  routes:\n  - mute_time_intervals: [x]",
+            ":4: route.routes[0].mute_time_intervals: time",
+        ),
+        ("route:\n  receiver: a\n  receiver: b", ":3: route.receiver: given twice"),
+        ("route:\n  receiver: a\n  group_bye: [x]", ":3: route.group_bye: no such field"),
+        ("global:\n  smtp_smarthost: x:25", ":2: global.smtp_smarthost: mail goes out through EVENTSPHERE_SMTP__URL"),
+        ("global:\n  slack_api_url: x", ":2: global.slack_api_url: not supported"),
+        ("templates: ['*.tmpl']", ":1: templates: template files are not supported"),
+        ("time_intervals: [{name: x}]", ":1: time_intervals: time intervals"),
+        ("receivers:\n- name: a\n- name: a", ":3: receivers[1]: a receiver named 'a' exists"),
+        ("receivers:\n- email_configs: []", ":2: receivers[0]: a receiver needs a name"),
+        (
+            "receivers:\n- name: a\n  slack_configs: [{}]",
+            ":3: receivers[0].slack_configs: not supported: write `apprise_c",
+        ),
+        ("receivers:\n- name: a\n  carrier_pigeon: [{}]", ":3: receivers[0].carrier_pigeon: not supported; there are"),
+        (
+            "receivers:\n- name: a\n  email_configs:\n  - to: nobody",
+            ":4: receivers[0].email_configs[0].to: 'nobody' is",
+        ),
+        ("receivers:\n- name: a\n  email_configs:\n  - {}", ":4: receivers[0].email_configs[0]: `to` is missing"),
+        (
+            "receivers:\n- name: a\n  email_configs:\n  - html: x\n    to: a@b",
+            ":4: receivers[0].email_configs[0].html: temp",
+        ),
+        ("receivers:\n- name: a\n  email_configs:\n  - {to: a@b, from: c@d}", ".from: mail goes out through"),
+        (
+            "receivers:\n- name: a\n  email_configs:\n  - {to: a@b, headers: {S: '{{ .x }}'}}",
+            "headers.S: templates are",
+        ),
+        ("receivers:\n- name: a\n  webhook_configs:\n  - {}", "webhook_configs[0]: expected url or url_file"),
+        ("receivers:\n- name: a\n  webhook_configs:\n  - {url: a, url_file: b}", "expected url or url_file, not both"),
+        ("receivers:\n- name: a\n  webhook_configs:\n  - url: ftp://s3cret", ".url: expected an http or https URL"),
+        ("receivers:\n- name: a\n  webhook_configs:\n  - url_file: /nowhere", ".url_file: cannot read '/nowhere'"),
+        ("receivers:\n- name: a\n  webhook_configs:\n  - {url: 'http://x', http_config: {tls_config: {}}}", "not supp"),
+        ("receivers:\n- name: a\n  apprise_configs:\n  - url: s3cret", ".url: expected one of Apprise's URLs"),
+        ("inhibit_rules:\n- sauce_match: {}", ":2: inhibit_rules[0].sauce_match: no such field"),
+        ("a: &a {b: 1}\nc: {<<: *a, <<: *a}", ":1: a: no such field"),
+        ("a: &a\n  b: *a", "too many values"),
+        ("[" * 2000, "nested too deeply"),
+        ("route: {receiver: !!python/object:os.x a}", "route.receiver"),
+        ("a" * (2 << 20), "larger than 1 MiB"),
+    ],
+)
+def test_what_is_wrong_is_named(text: str, complaint: str) -> None:
+    with pytest.raises(WrongConfig) as caught:
+        parse(text, "am.yml")
+    assert complaint in str(caught.value)
+    assert all(line.startswith("am.yml:") for line in str(caught.value).splitlines())
+    assert "s3cret" not in str(caught.value)
+
+
+def test_all_complaints_come_at_once_in_the_files_order() -> None:
+    with pytest.raises(WrongConfig) as caught:
+        parse("route:\n  receiver: x\n  zzz: 1\n  group_wait: y\nnonsense: 1\n", "f")
+    assert [line.split(":")[1] for line in str(caught.value).splitlines()] == ["2", "3", "4", "5"]
+
+
+def test_without_a_file_there_is_a_mailbox() -> None:
+    config = load(Settings())
+    assert config.route.receiver == "mailbox"
+    assert config.receivers[0].email[0].to == "ops@eventsphere.local"
+    assert config.receivers[0].send_resolved
+    assert config.route.timing.group_wait_ms == 5_000
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WrongConfig, match=r"gone\.yml: cannot be read"):
+        load(Settings(alerting=Alerting(config=str(tmp_path / "gone.yml"))))
+
+
+async def test_a_wrong_reload_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "am.yml"
+    file.write_text("route: {receiver: a}\nreceivers: [{name: a}]", "utf-8")
+    live = LiveConfig(Settings(alerting=Alerting(config=str(file)), smtp=Smtp()))
+    file.write_text("nonsense", "utf-8")
+    assert not await live.on_control(Control(type="rules.changed", time_ms=1))
+    with pytest.raises(WrongConfig):
+        await live.on_control(Control(type="alerting.changed", time_ms=1))
+    assert live.current.route.receiver == "a"
+    file.write_text("route: {receiver: b}\nreceivers: [{name: b}]", "utf-8")
+    assert await live.on_control(Control(type="alerting.changed", time_ms=1))
+    assert live.current.route.receiver == "b"
+
+
+@pytest.mark.parametrize(("text", "ms"), [("0", 0), ("1m30s", 90_000), ("1d", 86_400_000), ("500ms", 500)])
+def test_durations(text: str, ms: int) -> None:
+    assert parse_duration(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "1.5h", "-1s", "1s1m", " 1s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        parse_duration(text)
+
+
+words = st.sampled_from(["route", "receiver", "receivers", "a", "group_by", "webhook_configs", "url", "matchers"])
+values: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(values)
+def test_whatever_is_in_the_file_it_is_read_or_refused(value: object) -> None:
+    with suppress(WrongConfig):
+        assert parse(yaml.safe_dump(value)).route.receiver
