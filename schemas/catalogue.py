@@ -46,7 +46,12 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             out["retention.ms"] = str(self.retention_hours * HOUR_MS)
             out["retention.bytes"] = str(self.retention_gib << 30)
         else:
-            out |= {"segment.ms": str(HOUR_MS), "min.cleanable.dirty.ratio": "0.2", "delete.retention.ms": str(24 * HOUR_MS)}
+            out |= {
+                "segment.ms": str(HOUR_MS),
+                "segment.bytes": str(64 << 20),  # what is read to load a table: the newest segment is never compacted
+                "min.cleanable.dirty.ratio": "0.2",
+                "delete.retention.ms": str(24 * HOUR_MS),
+            }
         return out
 
 

@@ -7,7 +7,10 @@ offsets worth keeping (`latest`: what was said before the start is read from whe
 
 from __future__ import annotations
 
+import logging
 import tempfile
+import time
+from collections.abc import Callable
 from typing import Any
 
 import faust
@@ -17,10 +20,36 @@ from streams.settings import Kafka
 
 SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 1.0
+REPEAT_S = 30.0
+TALKATIVE = ("aiokafka", "aiokafka.consumer.fetcher", "aiokafka.consumer.group_coordinator", "aiokafka.producer.sender")
+"""Loggers of the client that, while a broker is away, say so at every attempt: ten times a second."""
+
+
+class Seldom(logging.Filter):
+    """Lets a logger say the same thing (whatever it is about) once every `every_s`."""
+
+    def __init__(self, every_s: float = REPEAT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._clock = clock
+        self._said: dict[object, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = self._clock()
+        if now - self._said.get(record.msg, -self._every_s) < self._every_s:
+            return False
+        if len(self._said) > 1000:
+            self._said.clear()
+        self._said[record.msg] = now
+        return True
 
 
 def faust_app(kafka: Kafka, group: str) -> faust.App:
     """An app of consumer group `group`; it makes no topics, opens no port and writes no files."""
+    for name in TALKATIVE:
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, Seldom) for each in logger.filters):
+            logger.addFilter(Seldom())
     return faust.App(
         group,
         broker=[f"kafka://{server.strip()}" for server in kafka.bootstrap_servers.split(",")],

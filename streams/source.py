@@ -63,6 +63,8 @@ class BatchSource(mode.Service):
         self.topics = list(topics)
         self.clock = clock
         self.fetched = 0
+        self.joined = False
+        """Whether the group has given out its partitions once: to this source some, or none."""
         self.on_assigned: list[Callback] = []
         self.on_revoked: list[Callback] = []
         self.dead_letter_limit = DeadLetterLimit(clock)
@@ -290,6 +292,7 @@ class BatchSource(mode.Service):
 
     def _assign(self, starts: dict[TP, Start]) -> None:
         log.info("source.assigned", source=self.name, partitions=sorted(starts))
+        self.joined = True
         for tp, start in starts.items():
             self._flight.assign(tp, Tracker(start.offset, start.topic_id), closed=bool(self.on_assigned))
         if self.on_assigned and starts:

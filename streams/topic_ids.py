@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from streams.kafka import client
@@ -28,6 +28,8 @@ class TopicIds:
         for name, future in futures.items():
             try:
                 out[name] = str(future.result(TIMEOUT_S).topic_id)
+            except TimeoutError:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
             except KafkaException as error:
                 if error.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
                     raise
@@ -39,6 +41,6 @@ class TopicIds:
         wanted = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
         out = {}
         for tp, future in (self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S) if wanted else {}).items():
-            with contextlib.suppress(KafkaException):
+            with contextlib.suppress(KafkaException, TimeoutError):
                 out[(tp.topic, tp.partition)] = int(future.result(TIMEOUT_S).offset)
         return out
