@@ -10,7 +10,7 @@ up every `REFRESH_MS` until the group resolves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -340,8 +340,3 @@ def _record(entry: Entry, notification: Notification) -> Record:
     key = group_of(notification).encode()
     value = encode(notification)
     return Record(TOPIC, entry.partition, entry.offset, key, value, entry.accepted_at_ms, [(REPLAY, b"1")])
-
-
-def pending(state: State[Entry]) -> Iterator[tuple[str, Entry]]:
-    """Entries with something left to send, for status and tests."""
-    return ((key, entry) for key, entry in state.items() if entry.notification is not None)

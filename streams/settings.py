@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 PREFIX = "EVENTSPHERE_"
 _INJECTED = re.compile(r"EVENTSPHERE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
@@ -64,7 +64,16 @@ class Database(Section):
 
 class Smtp(Section):
     url: SecretStr = SecretStr("")
-    """smtp|smtp+starttls|smtps://user:pw@host:port?from=address; empty: the local mailbox."""
+    """smtp|smtp+starttls|smtps://user:pw@host:port?from=address&ca_file=path; empty: the local mailbox."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_one(cls, url: SecretStr) -> SecretStr:
+        from streams.sinks.smtp import parse_url
+
+        if url.get_secret_value():
+            parse_url(url.get_secret_value())
+        return url
 
 
 class Mailbox(Section):

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
-from urllib.parse import parse_qs, unquote, urlsplit
+from email.utils import parseaddr
+from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 import msgspec
@@ -47,6 +48,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     sender: str
     ca_file: str = ""
 
+    @property
+    def envelope_sender(self) -> str:
+        return parseaddr(self.sender)[1]
+
     def __repr__(self) -> str:
         return f"Server({self.scheme}://{self.host}:{self.port})"
 
@@ -56,21 +61,27 @@ def parse_url(url: str) -> Server:
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError("smtp.url: expected smtp|smtp+starttls|smtps://user:password@host:port?from=address")
-    query = parse_qs(parts.query)
+    # Not parse_qs: a plus in an address is a plus.
+    query = {
+        name: unquote(value) for name, _, value in (pair.partition("=") for pair in parts.query.split("&") if pair)
+    }
     if unknown := set(query) - {"from", "ca_file"}:
         raise ValueError(f"smtp.url: unknown parameter {min(unknown)!r}; expected from, ca_file")
     try:
         port = parts.port or _PORTS[parts.scheme]
     except ValueError:
         raise ValueError("smtp.url: the port is not a number below 65536") from None
+    sender = query.get("from", DEFAULT_SENDER)
+    if "@" not in parseaddr(sender)[1]:
+        raise ValueError("smtp.url: from is not an address; expected from=user@host or from=Name <user@host>")
     return Server(
         scheme=parts.scheme,
         host=parts.hostname,
         port=port,
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        sender=query.get("from", [DEFAULT_SENDER])[0],
-        ca_file=query.get("ca_file", [""])[0],
+        sender=sender,
+        ca_file=query.get("ca_file", ""),
     )
 
 
@@ -156,12 +167,13 @@ class Mailer:
         return smtp
 
     async def _transaction(self, smtp: SMTP, message: EmailMessage, recipient: str) -> None:
-        wide = not (recipient.isascii() and self.server.sender.isascii())
+        sender = self.server.envelope_sender
+        wide = not (recipient.isascii() and sender.isascii())
         if wide and not smtp.supports_extension("smtputf8"):
             raise Invalid("smtp_utf8", "the server does not take addresses beyond ASCII (SMTPUTF8)")
         policy = SMTP_POLICY.clone(utf8=True) if wide else SMTP_POLICY
         await smtp.mail(
-            self.server.sender,
+            sender,
             options=["SMTPUTF8"] if wide else [],
             encoding="utf-8" if wide else "ascii",
             timeout=COMMAND_S,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.parts.postfix import Postfix, postfix
 from tests.parts.process import Missing
+from tests.parts.session import missing
 from tests.parts.smtpd import Smtpd, smtpd
 
 
@@ -20,5 +21,5 @@ def real_postfix() -> Iterator[Postfix]:
     try:
         with postfix() as server:
             yield server
-    except Missing as missing:
-        pytest.skip(str(missing))
+    except Missing as error:
+        missing("postfix", str(error))

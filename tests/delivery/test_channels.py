@@ -29,6 +29,7 @@ from streams.sinks.webhook import Webhook
 from tests.delivery.samples import TIME, alert
 from tests.parts.monitoring import alertmanager
 from tests.parts.process import Missing, free_port
+from tests.parts.session import missing
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -257,8 +258,8 @@ async def test_a_real_alertmanager_takes_our_alerts_and_their_end() -> None:
                 await channel.send(job(channel, AlertmanagerConfig(url=url), resolved=True, now_ms=now))
                 assert await _active(session, url, 0) == set()
                 await channel.close()
-    except Missing as missing:
-        pytest.skip(str(missing))
+    except Missing as error:
+        missing("alertmanager", str(error))
 
 
 async def _active(session: aiohttp.ClientSession, url: str, wanted: int) -> set[str]:

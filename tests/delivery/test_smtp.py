@@ -183,9 +183,11 @@ async def test_login_over_tls(scheme: str, tmp_path: Path) -> None:
         controller.stop()
 
 
-@pytest.mark.parametrize(
-    "url", ["http://x", "smtp://", "smtp://h:99999", "smtp://u:secret@h:x", "smtp://u:secret@h?tls=1"]
-)
+WRONG = ["http://x", "smtp://", "smtp://h:99999", "smtp://u:secret@h:x", "smtp://u:secret@h?tls=1"]
+WRONG += ["smtp://h?from=nonsense"]
+
+
+@pytest.mark.parametrize("url", WRONG)
 def test_wrong_urls_are_refused_without_their_secrets(url: str) -> None:
     with pytest.raises(ValueError, match=r"smtp\.url") as error:
         parse_url(url)
@@ -197,4 +199,6 @@ def test_urls() -> None:
     assert parse_url("smtps://h").port == 465
     found = parse_url("smtp+starttls://a%40b:p%2Fw@mail.example.org?from=Ops%20%3Cops%40example.org%3E")
     assert (found.username, found.password, found.port) == ("a@b", "p/w", 587)
+    assert (found.sender, found.envelope_sender) == ("Ops <ops@example.org>", "ops@example.org")
     assert "p/w" not in repr(found)
+    assert parse_url("smtp://h?from=ops+alerts@example.org").envelope_sender == "ops+alerts@example.org"
