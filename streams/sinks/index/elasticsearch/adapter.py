@@ -1,6 +1,7 @@
 """The Elasticsearch adapter of the search index port.
 
-Its user needs the cluster privilege `manage_index_templates` and, on `<prefix>-*`, `create_index`, `create_doc`, `read`.
+Its user needs the cluster privilege `manage_index_templates` and, on `<prefix>-*`, `create_index`, `create_doc` and
+`read`.
 """
 
 from __future__ import annotations

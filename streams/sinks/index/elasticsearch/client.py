@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
+from aiohttp import BytesPayload
+from aiohttp.abc import AbstractStreamWriter
 from elastic_transport import AiohttpHttpNode, HttpHeaders, JsonSerializer, TransportError
 from elastic_transport.client_utils import DEFAULT, DefaultType
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
@@ -18,11 +20,20 @@ from streams.sinks.index.elasticsearch.reply import CLEAN
 TIMEOUT_S = 30.0
 """Well within the worker's watchdog (60 s), so that a server that hangs is a failure of ours to retry."""
 CONNECTIONS = 8
+LARGE = 64 << 10
 _JSON = {"content-type": "application/json", "accept": "application/json"}
 _COMPATIBLE = "application/vnd.elasticsearch+json"
 
 # A line for every request, sent into our own pipeline, would make requests of its own without end.
 logging.getLogger("elastic_transport").setLevel(logging.WARNING)
+
+
+class Apart(BytesPayload):
+    """A body that is written apart from the headers: aiohttp would copy it to put them in front."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        writer.send_headers()
+        await super().write_with_length(writer, content_length)
 
 
 class PlainNode(AiohttpHttpNode):
@@ -37,6 +48,8 @@ class PlainNode(AiohttpHttpNode):
         request_timeout: DefaultType | float | None = DEFAULT,
     ) -> Any:
         plain = HttpHeaders(headers or {})
+        if body is not None and len(body) > LARGE and not self._http_compress:
+            body = cast(bytes, Apart(body))  # handed on to aiohttp as it is
         plain.update(_JSON if body is not None else {"accept": "application/json"})
         return await super().perform_request(method, target, body, plain, request_timeout)
 
