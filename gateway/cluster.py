@@ -102,7 +102,7 @@ class Cluster:
             raise Retryable("bus_away", str(error)) from error
 
     def _look(self) -> Snapshot:
-        admin = self._admin = self._admin or AdminClient(client(self._kafka) | {"log_level": 2})
+        admin = self._admin = self._admin or AdminClient(client(self._kafka))
         try:
             return look(admin)
         except KafkaException as error:

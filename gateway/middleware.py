@@ -107,6 +107,8 @@ class _Answer:
     def _decorate(self, message: Message) -> None:
         headers = MutableHeaders(scope=message)
         headers[REQUEST_ID_HEADER] = self._identity
+        if "content-security-policy" in headers:
+            headers.setdefault("x-frame-options", "SAMEORIGIN")  # made to be shown in a frame of ours
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
         if self._gate.secure:

@@ -98,8 +98,13 @@ class Services:
         """The signature of a live stream's resume point."""
         return self.sessions.sign("resume", data)
 
+    pages: int = 0
+    """Live streams of console pages."""
+    ending: bool = False
+
     def end_streams(self) -> None:
         """Tell every live stream to end, so that a stop need not wait for them."""
+        self.ending = True
         for tail in self.tails:
             tail.stop()
 

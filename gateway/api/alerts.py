@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from gateway.deps import Principal, Views, need
+from gateway.deps import Clock, Principal, Views, need
 from gateway.lists import Cursor, Limit, Names, Page, Sort, Text, names, of_memory, sees
 from gateway.problems import Problem, bad_parameter
 from schemas.alerts import AlertState, Evidence, Status, alert_key
 from schemas.base import rfc3339
 from streams.errors import Retryable
+from streams.muting import active, silenced_by
 
 router = APIRouter(tags=["alerts"])
 
@@ -30,6 +31,7 @@ ORDERS: dict[str, Callable[[AlertState], Any]] = {
 @router.get("/api/v1/alerts")
 async def alerts(
     views: Views,
+    clock: Clock,
     who: Annotated[Principal, READ],
     q: Text = "",
     state: Names = "",
@@ -56,18 +58,25 @@ async def alerts(
         and _is_among(alert.labels.get("severity", ""), names("severity", severity))
         and mentions(alert, q.lower())
     ]
-    return of_memory(found, order=ORDERS[field], reverse=sort.startswith("-"), limit=limit, cursor=cursor, show=shown)
+    silences = active(views.silences.values(), clock())
+
+    def show(alert: AlertState) -> dict[str, Any]:
+        return shown(alert, silenced_by(alert, silences))
+
+    return of_memory(found, order=ORDERS[field], reverse=sort.startswith("-"), limit=limit, cursor=cursor, show=show)
 
 
 @router.get("/api/v1/alerts/{fingerprint}")
-async def alert(fingerprint: str, views: Views, who: Annotated[Principal, READ], tenant: str = "") -> dict[str, Any]:
+async def alert(
+    fingerprint: str, views: Views, clock: Clock, who: Annotated[Principal, READ], tenant: str = ""
+) -> dict[str, Any]:
     """One alert, by its fingerprint (of the caller's tenant unless `tenant` says another)."""
     whose = tenant or who.tenant
     state = views.alerts.get(alert_key(whose, fingerprint)) if sees(who, whose) else None
     if state is None:
         known(views.alerts.ready, ())
         raise Problem(404, "Not found", f"there is no alert {fingerprint[:32]}")
-    return shown(state)
+    return shown(state, silenced_by(state, active(views.silences.values(), clock())))
 
 
 def known(ready: bool, states: Iterable[AlertState]) -> Iterable[AlertState]:
@@ -77,8 +86,8 @@ def known(ready: bool, states: Iterable[AlertState]) -> Iterable[AlertState]:
     return states
 
 
-def shown(alert: AlertState) -> dict[str, Any]:
-    """An alert as the API gives it; evidence links to the exact records."""
+def shown(alert: AlertState, silenced: Sequence[str]) -> dict[str, Any]:
+    """An alert as the API gives it; evidence links to the exact records. `silenced`: by which silences, now."""
     return {
         "tenant": alert.tenant,
         "fingerprint": alert.fingerprint,
@@ -95,7 +104,7 @@ def shown(alert: AlertState) -> dict[str, Any]:
         "source": alert.source,
         "acknowledged": _acknowledged(alert),
         "suppressed": {
-            "silences": alert.suppressed.silences,
+            "silences": sorted({*alert.suppressed.silences, *silenced}),
             "inhibited_by": alert.suppressed.inhibited_by,
             "muted_by": alert.suppressed.muted_by,
         },

@@ -124,6 +124,11 @@ async def counted(index: Index, query: Query, from_ms: int, to_ms: int, bars: in
     return Histogram(interval_ms=step, total=sum(counts), items=items)
 
 
+def histogram_of(query: Query) -> Query:
+    """`query` as its histogram asks it: the counts alone matter."""
+    return msgspec.structs.replace(query, limit=1, cursor="")
+
+
 def step_ms(from_ms: int, to_ms: int, bars: int) -> int:
     """The shortest round interval that needs no more than `bars` of them."""
     wanted = (to_ms - from_ms) / bars
