@@ -17,6 +17,7 @@ from schemas.alerting import ALL_LABELS, AlertingConfig, InhibitRule, Route
 from schemas.alerts import Matcher
 from schemas.notifications import Timing
 from schemas.platform import Control
+from streams.errors import Fatal
 from streams.matching import check, is_label_name, parse_matchers, render_all
 from streams.receivers import Files, receivers
 from streams.settings import Settings
@@ -51,8 +52,14 @@ _UNSUPPORTED = {
 _ROUTE_UNSUPPORTED = {"mute_time_intervals": _LATER, "active_time_intervals": _LATER}
 
 
-class WrongConfig(Exception):
-    """What is wrong with the configuration, one line each: `file:line: field: what is expected`."""
+class WrongConfig(Fatal):
+    """What is wrong with the configuration, one line each: `file:line: field: what is expected`. Ends a start."""
+
+    def __init__(self, lines: str) -> None:
+        super().__init__("wrong_alerting_config", lines)
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 def load(settings: Settings) -> AlertingConfig:

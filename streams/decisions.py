@@ -49,13 +49,12 @@ class Look:
     def decide(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:
         decisions: list[Notification] = []
         muted = {each.fingerprint: why for each in alerts if (why := self._muted(each))}
-        for kind, reason in sorted({why for print_, why in muted.items() if group.muted.get(print_) != _text(why)}):
-            which = [
-                each
-                for each in alerts
-                if muted.get(each.fingerprint) == (kind, reason)
-                and group.muted.get(each.fingerprint) != _text((kind, reason))
-            ]
+        news: dict[tuple[Decision, str], list[AlertState]] = {}
+        for each in alerts:
+            why = muted.get(each.fingerprint)
+            if why is not None and group.muted.get(each.fingerprint) != _text(why):
+                news.setdefault(why, []).append(each)
+        for (kind, reason), which in sorted(news.items()):
             group, decision = self._record(group, kind, reason, which)
             decisions.append(decision)
         group = _replace(group, muted={print_: _text(why) for print_, why in muted.items()})
@@ -82,8 +81,8 @@ class Look:
             told, firing, resolved, timing=group.timing, send_resolved=send_resolved, now_ms=self.now_ms
         )
         if not reason:
-            known = set(told.firing) | set(told.resolved) if told else set()
-            over = [each for each in alerts if each.fingerprint in set(resolved) - known]
+            known = {*told.firing, *told.resolved} if told else set()
+            over = [each for each in alerts if each.state is Status.RESOLVED and each.fingerprint not in known]
             if not over:
                 return group, []
             group, decision = self._record(group, Decision.DIGEST, OVER, over)

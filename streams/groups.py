@@ -6,6 +6,7 @@ A group waits `group_wait` for company, then is looked at every `group_interval`
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection
 
 import msgspec
@@ -89,9 +90,9 @@ def told_ms(timing: Timing) -> int:
 
 def joined(group: Group, alert: AlertState, received_ms: int) -> Group:
     """The group with an alert in it, its timer set when it had none."""
-    members = group.members
-    if alert.fingerprint not in members:
-        members = sorted([*members, alert.fingerprint])
+    members, place = group.members, bisect_left(group.members, alert.fingerprint)
+    if members[place : place + 1] != [alert.fingerprint]:
+        members = [*members[:place], alert.fingerprint, *members[place:]]
     next_ms, flushed = group.next_ms, group.flushed
     interval = group.timing.group_interval_ms
     if not next_ms:
