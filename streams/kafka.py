@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 import ssl
+import time
+from collections.abc import Callable
 from typing import Any
 
+import structlog
+from confluent_kafka import KafkaError
+
 from streams.settings import Kafka
+
+log = structlog.get_logger(__name__)
+
+REPEAT_S = 30.0
+LOG_LEVEL = 2
+"""librdkafka's own log: critical only. It tells of a broker that is away at each attempt; `Errors` says it seldom."""
+
+
+class Errors:
+    """Logs a client's errors, each kind once every `every_s`: a broker that is away, wrong credentials."""
+
+    def __init__(self, every_s: float = REPEAT_S, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s = every_s
+        self._clock = clock
+        self._said: dict[str, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        now, kind = self._clock(), error.name()
+        if now - self._said.get(kind, -self._every_s) >= self._every_s:
+            self._said[kind] = now
+            log.warning("kafka.error", kind=kind.strip("_").lower(), error=error.str())
+
+
+errors = Errors()
+"""Of all clients of this process: they talk to the same brokers."""
 
 
 def client(kafka: Kafka, **more: Any) -> dict[str, Any]:
@@ -17,6 +47,8 @@ def client(kafka: Kafka, **more: Any) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
         "broker.address.family": "any",
+        "log_level": LOG_LEVEL,
+        "error_cb": errors,
     }
     if kafka.sasl_mechanism:
         out |= {

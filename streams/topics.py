@@ -97,7 +97,12 @@ def _new(topic: Topic, kafka: Kafka) -> NewTopic:
 
 def leaderless(kafka: Kafka, names: set[str], timeout_s: float = 5.0) -> list[str]:
     """Names of topics that are absent or have a partition without a leader."""
-    return _leaderless(AdminClient(client(kafka)), names, timeout_s)
+    admin = AdminClient(client(kafka))
+    try:
+        return _leaderless(admin, names, timeout_s)
+    except KafkaException:
+        admin.poll(0)  # lets the client say why
+        raise
 
 
 def _leaderless(admin: AdminClient, names: set[str], timeout_s: float) -> list[str]:

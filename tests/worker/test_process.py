@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from deploy.local.broker import Broker
 from schemas.base import encode
@@ -157,6 +158,17 @@ def test_it_waits_for_the_broker_and_outlives_it(own_broker: Broker, tmp_path: P
     child.wait_until(lambda: child.count("got ") > before, 90)
     asyncio.run(send(kafka, Outgoing("platform.control", encode(Control(type="x", by="bob", time_ms=1)))))
     child.wait_until(child.said("heard x by bob"), 90)
+    assert len(child.tail(10_000).splitlines()) < 300, "an outage floods the log"
+
+
+def test_wrong_credentials_are_told(own_broker: Broker, tmp_path: Path, children: list[Child]) -> None:
+    wrong = own_broker.kafka.model_copy(update={"password": SecretStr("not this")})
+    child = Child(wrong, "things", tmp_path, "w1")
+    children.append(child)
+    child.start()
+    child.wait_until(child.said("Authentication failed"), 60)
+    assert "not this" not in child.tail(100)
+    assert child.count("kafka.error") < 10
 
 
 def test_sigterm_ends_it_while_it_waits(tmp_path: Path, children: list[Child]) -> None:
