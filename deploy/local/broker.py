@@ -204,7 +204,7 @@ class Broker:
             *arguments,
         ]
         with self.log_file.open("ab") as log:
-            return subprocess.Popen(tethered(command), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            return tethered(command, log)
 
     def _tail(self, lines: int = 8) -> str:
         return "\n".join(self.log_file.read_text("utf-8", "replace").splitlines()[-lines:])

@@ -51,9 +51,7 @@ class Command:
     def start(self) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                tethered(self._command), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._env
-            )
+            self._process = tethered(self._command, log, self._env)
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None

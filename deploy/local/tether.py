@@ -7,14 +7,28 @@ Run as a script without site packages: it costs some 20 ms and, unlike a `preexe
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping
+from typing import IO
 
 PR_SET_PDEATHSIG = 1
 
 
-def tethered(command: list[str]) -> list[str]:
-    """The command line that runs `command` tied to this process."""
-    return [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid()), *command]  # noqa: PTH100
+def tethered(command: list[str], log: IO[bytes], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `command` tied to this process, its output into the open file `log`.
+
+    It leads a session of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops its children in order.
+    """
+    itself = [sys.executable, "-I", "-S", os.path.abspath(__file__), str(os.getpid())]  # noqa: PTH100
+    return subprocess.Popen(
+        [*itself, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,
+    )
 
 
 def main() -> None:
