@@ -147,7 +147,7 @@ class View(Generic[T]):
             watch.start()
             try:
                 while not self._stopping.is_set() and not watch.changed.is_set():
-                    if changes := self._decoded(consumer.consume(BATCH_RECORDS, POLL_S), set()):
+                    if changes := self._decoded(_read(consumer), set()):
                         self._hand_over(self._apply, changes)
             finally:
                 watch.stop()
@@ -158,7 +158,7 @@ class View(Generic[T]):
         table: dict[str, T] = {}
         unread = set(range(topic.partitions))
         while unread and not self._stopping.is_set():
-            for key, value in self._decoded(consumer.consume(BATCH_RECORDS, POLL_S), unread):
+            for key, value in self._decoded(_read(consumer), unread):
                 if value is None:
                     table.pop(key, None)
                 else:
@@ -208,6 +208,12 @@ _PROPERTIES = {
     "fetch.queue.backoff.ms": 5,
     "queued.max.messages.kbytes": 16 << 10,
 }
+
+
+def _read(consumer: Consumer) -> list[Message]:
+    """What there is, as soon as there is something."""
+    first = consumer.poll(POLL_S)
+    return [] if first is None else [first, *consumer.consume(BATCH_RECORDS, 0)]
 
 
 class _Watch(threading.Thread):
