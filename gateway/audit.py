@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 ANONYMOUS = "anonymous"
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 REFUSED = frozenset({401, 403, 429})
-DATA = re.compile(r"/ingest/|/v1/(?:logs|traces)$|/api/v2/spans$")
+DATA = re.compile(r"/ingest/|/v1/(?:logs|traces)$|/api/v2/(?:spans|alerts)$")
 WAIT_S = 2.0
 """How long an answer waits for its audit record to be stored; while the bus is away it goes out all the same."""
 ANONYMOUS_PER_S, ANONYMOUS_BURST = 20.0, 200.0

@@ -142,7 +142,7 @@ async def healthy(_who: Caller) -> Response:
 
 @router.post("/-/reload")
 async def reload(request: Request, alerting: Alerting, bus: Bus, clock: Clock, who: Writer) -> Response:
-    """Read the configuration again, here and in every worker; when it is wrong, 500 with file and line and no change."""
+    """Read the configuration again, here and in every worker; when it is wrong: 500 with file and line, no change."""
     message = Control(type=CHANGED, by=who.name, time_ms=clock())
     audit(request, verb="reload", object="alerting")
     try:

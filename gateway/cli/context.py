@@ -44,6 +44,19 @@ def settings(data_dir: str = "") -> Settings:
     return out.model_copy(update={"data_dir": data_dir}) if data_dir else out
 
 
+def startable(data_dir: str = "") -> Settings:
+    """The same for what runs on: the alerting configuration must be right too."""
+    from streams.alerting import WrongConfig
+    from streams.alerting import load as load_alerting
+
+    out = settings(data_dir)
+    try:
+        load_alerting(out)
+    except WrongConfig as error:
+        fail(f"wrong alerting configuration (EVENTSPHERE_ALERTING__CONFIG):\n{error}", 2)
+    return out
+
+
 def connected(data_dir: str = "") -> Settings:
     """The same with Kafka filled in from the instance running on this machine when no Kafka is set."""
     from deploy.local import instance

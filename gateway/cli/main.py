@@ -45,7 +45,7 @@ def up(
     from deploy.local.instance import CannotStart
     from deploy.local.up import up as run
 
-    settings = context.settings(data_dir)
+    settings = context.startable(data_dir)
     try:
         code = run(settings, data_dir=data_dir, port_base=port_base, offline=offline)
     except CannotStart as error:
@@ -77,7 +77,7 @@ def gateway() -> None:
     from gateway.main import main as serve
     from streams.logs import configure
 
-    settings = context.settings()
+    settings = context.startable()
     configure(settings, "gateway")
     serve(settings)
 

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from gateway.cli.main import app
 from schemas.alerting import AlertingConfig, Route, WebhookConfig
 from schemas.platform import Control
 from streams.alerting import DEFAULT, LiveConfig, WrongConfig, load, parse
@@ -242,3 +244,26 @@ values: st.SearchStrategy[object] = st.recursive(
 def test_whatever_is_in_the_file_it_is_read_or_refused(value: object) -> None:
     with suppress(WrongConfig):
         assert parse(yaml.safe_dump(value)).route.receiver
+
+
+def test_a_wrong_configuration_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "am.yml"
+    file.write_text("route: {receiver: x}\n", "utf-8")
+    monkeypatch.setenv("EVENTSPHERE_ALERTING__CONFIG", str(file))
+    for command in (["gateway"], ["worker"], ["up"]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 2
+        assert f"{file}:1: route.receiver: no receiver named 'x'" in result.stderr
+
+
+def test_routes_test_says_where_an_alert_goes(tmp_path: Path) -> None:
+    file = tmp_path / "am.yml"
+    file.write_text(GOOD.replace("url_file: url", "url: http://x").replace("password_file: pw", "password: x"), "utf-8")
+    option = ["--config-file", str(file)]
+    result = CliRunner().invoke(app, ["routes", "test", "severity=page", "ns=a", *option])
+    assert result.stdout == 'pager\t{}/{ns=~"a|b",severity="page"}:{ns="a", severity="page"}\n'
+    assert CliRunner().invoke(app, ["routes", "test", "service=db", *option]).stdout == "team\t{}:{}\n"
+    assert CliRunner().invoke(app, ["routes", "test", "nonsense", *option]).exit_code == 2
+    assert "pager  continue" in CliRunner().invoke(app, ["routes", "show", *option]).stdout
+    file.write_text("x", "utf-8")
+    assert CliRunner().invoke(app, ["routes", "show", *option]).exit_code == 1
