@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from streams.batch import Batch, batch_of
+from streams.errors import Retryable
 from streams.record import Record
 from streams.settings import Index as IndexSettings
 from streams.settings import Settings
@@ -60,11 +62,15 @@ async def find(index: Index, count: int, **query: Any) -> Page:
 
 
 async def until(ask: Callable[[], Awaitable[Any]], good: Callable[[Any], bool]) -> Any:
+    """The first good answer. An index that is just being made may say that it cannot answer yet."""
     deadline = time.monotonic() + PATIENCE_S
-    while not good(answer := await ask()):
-        assert time.monotonic() < deadline, f"still {answer!r}"
+    answer: Any = None
+    while time.monotonic() < deadline:
+        with suppress(Retryable):
+            if good(answer := await ask()):
+                return answer
         await asyncio.sleep(0.05)
-    return answer
+    raise AssertionError(f"still {answer!r}")
 
 
 def lines(page: Page) -> list[Any]:
