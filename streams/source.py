@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+from weakref import WeakSet
 
 import mode
 import structlog
@@ -38,6 +39,8 @@ FULL_WAIT_S = 0.25
 """How long a full source waits for room before its partitions are paused (which throws fetched records away)."""
 DRAIN_S = 3.0
 """How long a source that stops waits for the batch being worked on."""
+READ_END_S = 2.0
+"""How long it waits for the read under way."""
 RETRY_S = 1.0
 
 Callback = Callable[[Sequence[TP]], Awaitable[None]]
@@ -45,7 +48,7 @@ Callback = Callable[[Sequence[TP]], Awaitable[None]]
 
 class BatchSource(mode.Service):
     """`channel` is what agents read; `assigned` the partitions held, `lag` their records not finished; `fetched` how
-    often records came. Callbacks get (topic, partition) pairs and are awaited one at a time."""
+    often records came or what is needed was found away. Callbacks get (topic, partition) pairs, one call at a time."""
 
     def __init__(
         self,
@@ -75,9 +78,10 @@ class BatchSource(mode.Service):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"source-{name}")
         worker = settings.worker
         self._flight = InFlight(worker.max_batch_records, worker.max_in_flight_bytes, self._on_change)
-        self._windows: list[Window] = []
+        self._windows: WeakSet[Window] = WeakSet()
         self._rewinding: set[TP] = set()
         self._less = asyncio.Event()
+        self._read_all = asyncio.Event()
         self._callbacks = asyncio.Lock()
         self._group: Group | None = None
 
@@ -113,6 +117,8 @@ class BatchSource(mode.Service):
                 await asyncio.wait_for(self._less.wait(), left)
         if self._group is not None:
             self._group.closing = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._read_all.wait(), READ_END_S)
             await self._call(self._group.close)
         self._thread.shutdown(wait=False)
 
@@ -121,10 +127,13 @@ class BatchSource(mode.Service):
         group = self._group
         while group is not None and not self.should_stop:
             limit = await self._room()
+            if self.should_stop:
+                break
             messages = await self._call(group.turn, limit, self._flight.commits())
             if messages:
                 await self._take(group, messages)
             self._wake()
+        self._read_all.set()
 
     @mode.Service.task
     async def _survey(self) -> None:
@@ -138,12 +147,13 @@ class BatchSource(mode.Service):
                 ends = await asyncio.to_thread(self._ids.ends, list(self._flight.trackers))
             except KafkaException as error:
                 log.warning("source.survey_failed", source=self.name, error=str(error))
+                self.fetched += 1  # the bus is away: that is no stall
                 continue
             await self._recreated(ids)
             for tp, end in ends.items():
                 tracker = self._flight.trackers.get(tp)
                 if tracker is not None and tracker.topic_id == ids.get(tp[0]):
-                    tracker.high = max(tracker.high, end)
+                    tracker.high = end
             self._measure()
 
     async def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -153,8 +163,9 @@ class BatchSource(mode.Service):
     # What agents see.
 
     def _open_window(self) -> Window:
-        self._windows.append(Window(self._give, self._has))
-        return self._windows[-1]
+        window = Window(self._give, self._has)
+        self._windows.add(window)
+        return window
 
     def _has(self, taker: object) -> bool:
         return not self.should_stop and self._flight.peek(taker, _ended) is not None
@@ -167,7 +178,7 @@ class BatchSource(mode.Service):
         return batch
 
     def _wake(self) -> None:
-        for window in self._windows:
+        for window in list(self._windows):
             window.wake()
 
     def _on_change(self, batch: Batch) -> None:
@@ -273,7 +284,7 @@ class BatchSource(mode.Service):
             self._flight.assign(tp, _fresh(start, self.topic_id(tp[0])), closed=bool(self.on_assigned))
             for callback in self.on_revoked:
                 await callback([tp])
-        await self._load([tp])
+        self.add_future(self._load([tp]))
 
     # Partitions come and go. The next three are called in the consumer thread, in the order of what happens.
 
@@ -309,6 +320,7 @@ class BatchSource(mode.Service):
                         await callback(loading)
                 except Retryable as failure:
                     log.warning("source.load_failed", source=self.name, partitions=loading, error=str(failure))
+                    self.fetched += 1  # what it needs is away: that is no stall
                 else:
                     self._flight.closed.difference_update(loading)
                     self._wake()

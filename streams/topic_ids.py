@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from streams.kafka import client
@@ -40,7 +40,13 @@ class TopicIds:
         """The end offsets of those partitions that exist now."""
         wanted = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
         out = {}
-        for tp, future in (self._admin.list_offsets(wanted, request_timeout=TIMEOUT_S) if wanted else {}).items():
+        if not wanted:
+            return {}
+        # What a consumer can read: a transaction that is still open is no lag.
+        asked = self._admin.list_offsets(
+            wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
+        )
+        for tp, future in asked.items():
             with contextlib.suppress(KafkaException, TimeoutError):
                 out[(tp.topic, tp.partition)] = int(future.result(TIMEOUT_S).offset)
         return out

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.kafka import client
 from streams.settings import Kafka
+from streams.watchdog import EXIT_STATUS
 from tests.batch_source.harness import committed, create, produce, unique
 from tests.batch_source.worker_process import Plan
 
@@ -49,6 +50,10 @@ class Workers:
         for process in self._processes:
             process.kill()
             process.wait()
+
+    def end(self, index: int) -> int:
+        """Wait until a worker ended by itself; returns its exit status."""
+        return self._processes[index].wait(60)
 
     def alive(self) -> bool:
         return all(process.poll() is None for process in self._processes)
@@ -84,7 +89,9 @@ class Workers:
 
 
 @contextmanager
-def workers(kafka: Kafka, folder: Path, topic: str, group: str, *, batch: int, pause_s: float) -> Iterator[Workers]:
+def workers(
+    kafka: Kafka, folder: Path, topic: str, group: str, *, batch: int, pause_s: float, watchdog_s: float = 60.0
+) -> Iterator[Workers]:
     """Faust's own group is shared, so that it rebalances (and takes from its agents what they hold) at each kill."""
     control = unique("control")
     create(kafka, control, partitions=2)
@@ -100,6 +107,7 @@ def workers(kafka: Kafka, folder: Path, topic: str, group: str, *, batch: int, p
         output="",
         max_batch_records=batch,
         pause_s=pause_s,
+        watchdog_s=watchdog_s,
     )
     part = Workers(plan, folder)
     try:
@@ -164,3 +172,13 @@ def test_two_kills_of_two_workers_lose_nothing(kafka: Kafka, tmp_path: Path) -> 
 @pytest.mark.timeout(1200)
 def test_eight_kills_of_two_workers_lose_nothing(kafka: Kafka, tmp_path: Path) -> None:
     chaos(kafka, tmp_path, records=1_000_000, kills=8, batch=2000, pause_s=0.25, every_s=(6.0, 12.0))
+
+
+def test_a_worker_that_hangs_ends_itself(kafka: Kafka, tmp_path: Path) -> None:
+    topic, group = unique("records"), unique("hangs")
+    create(kafka, topic)
+    produce(kafka, topic, [b"1"])
+    with workers(kafka, tmp_path, topic, group, batch=10, pause_s=3600.0, watchdog_s=3.0) as part:
+        part.start(1)
+        assert part.end(0) == EXIT_STATUS
+        assert "watchdog.stalled" in part.log()

@@ -39,6 +39,7 @@ class Plan(msgspec.Struct):
     max_batch_records: int
     pause_s: float
     """How long each batch takes."""
+    watchdog_s: float
 
 
 def end_with_parent() -> None:
@@ -59,7 +60,7 @@ async def main(plan: Plan) -> None:
         username=plan.username,
         password=SecretStr(plan.password),
     )
-    settings = settings_for(kafka, name=plan.name, max_batch_records=plan.max_batch_records)
+    settings = settings_for(kafka, name=plan.name, max_batch_records=plan.max_batch_records, watchdog_s=plan.watchdog_s)
     app = faust_app(kafka, plan.faust_group)
     producer = Producer(kafka, plan.group)
     source = BatchSource(app, settings, producer, plan.group, [plan.topic], clock=clock_ms)
