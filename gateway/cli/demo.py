@@ -39,12 +39,12 @@ def demo(
     """
     from rich.console import Console
 
+    from deploy.demo.api import Api, Refused
+    from deploy.demo.chaos import Chaos
+    from deploy.demo.forward import ForwardSender, NotAcknowledged
+    from deploy.demo.play import NotArrived, Play
+    from deploy.demo.scenario import Scenario
     from deploy.local import instance
-    from gateway.demo.api import Api, Refused
-    from gateway.demo.chaos import Chaos
-    from gateway.demo.forward import ForwardSender, NotAcknowledged
-    from gateway.demo.play import NotArrived, Play
-    from gateway.demo.scenario import Scenario
 
     settings = context.connected(data_dir)
     folder = Path(settings.data_dir)

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from gateway.demo.chaos import ORDER, Chaos
-from gateway.demo.forward import ForwardSender, NotAcknowledged, packed
-from gateway.demo.scenario import LAST_WORDS, Scenario
+from deploy.demo.chaos import ORDER, Chaos
+from deploy.demo.forward import ForwardSender, NotAcknowledged, packed
+from deploy.demo.scenario import LAST_WORDS, Scenario
 from schemas.kube import KubeEvent, KubeObject
 
 SCENARIO = Scenario("lab", "a1b2c3", 1_767_607_200_000, 20)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fluent.sender import FluentSender
 
-from gateway.demo.forward import ForwardSender
+from deploy.demo.forward import ForwardSender
 from tests.parts.local import Local, local, until
 
 KILLS = (

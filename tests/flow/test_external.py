@@ -50,7 +50,8 @@ def _grant(admin: Kafka) -> None:
     rights = allow(ResourceType.TOPIC, "*", literal, op.READ, op.WRITE, op.DESCRIBE, op.DESCRIBE_CONFIGS)
     rights += allow(ResourceType.GROUP, "eventsphere", prefixed, op.READ, op.DESCRIBE)
     rights += allow(ResourceType.BROKER, "kafka-cluster", literal, op.CREATE, op.DESCRIBE)
-    for future in AdminClient(client(admin)).create_acls(rights).values():
+    asking = AdminClient(client(admin))
+    for future in asking.create_acls(rights).values():
         future.result()
 
 

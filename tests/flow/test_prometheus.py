@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from tests.parts.postfix import Postfix, postfix
 
 from tests.parts.local import Local, local, until
 from tests.parts.monitoring import alertmanager, amtool, prometheus
+from tests.parts.postfix import Postfix, postfix
 from tests.parts.process import Missing
 from tests.parts.session import missing
 

@@ -10,9 +10,9 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gateway.demo.api import Api
-from gateway.demo.forward import ForwardSender
-from gateway.demo.scenario import Scenario
+from deploy.demo.api import Api
+from deploy.demo.forward import ForwardSender
+from deploy.demo.scenario import Scenario
 
 T = TypeVar("T")
 CHUNK = 50
