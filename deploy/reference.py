@@ -80,7 +80,8 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[str]:
         shown = "" if isinstance(default, SecretStr) or default in ("", []) else f"`{default}`"
         text = getattr(kind, "__name__", "") if isinstance(kind, type) else str(kind).replace("typing.", "")
         text = text.replace("streams.settings.", "").replace("|", "\\|")
-        yield f"| `{prefix}{name.upper()}` | {text} | {shown} | {docs.get(name, '')} |"
+        meaning = docs.get(name, "").replace("|", "\\|")
+        yield f"| `{prefix}{name.upper()}` | {text} | {shown} | {meaning} |"
 
 
 def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
