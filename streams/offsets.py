@@ -45,6 +45,7 @@ class Tracker:
         self._end = max(self._end, offset)
         self.expected = max(self.expected, offset)
         self.high = max(self.high, offset)
+        self.advance()
 
     def advance(self) -> int:
         """Drop finished batches from the front; returns the new position."""
@@ -81,8 +82,11 @@ class Tracker:
 
     @property
     def lag(self) -> int:
-        """Records up to the known end that are not finished (offsets, so an upper bound on records)."""
-        return max(0, self.high - max(self.advance(), 0))
+        """Records up to the known end that are not finished (offsets, so an upper bound on records).
+
+        Changes nothing: the watchdog asks from its own thread.
+        """
+        return max(0, self.high - max(self.position, 0))
 
     @property
     def unfinished(self) -> list[Batch]:

@@ -337,6 +337,7 @@ class BatchSource(mode.Service):
             commits = {tp: commit for tp, commit in self._flight.commits().items() if tp in mine}
             for tp in mine:
                 self._flight.forget(tp)
+        self._measure()
         self._wake()
         self._less.set()
         return {} if lost else commits
