@@ -69,6 +69,21 @@ class Source(RuleBasedStateMachine):
             self.out.append(batch)
 
     @rule(taker=TAKERS)
+    def begin(self, taker: str) -> None:
+        """What an agent does mostly."""
+        self.take(taker)
+        if self.out:
+            self.out[-1].claim()
+
+    @rule(taker=TAKERS, partition=PARTITIONS)
+    def work(self, taker: str, partition: int) -> None:
+        self.assign(partition)
+        self.read(partition, MAX_RECORDS, 0)
+        self.take(taker)
+        if self.out and self.out[-1].claim():
+            self._finish(self.out[-1])
+
+    @rule(taker=TAKERS)
     def taker_ends(self, taker: str) -> None:
         self.gone.add(taker)
 
@@ -82,11 +97,14 @@ class Source(RuleBasedStateMachine):
     def end(self, data: st.DataObject, finish: bool) -> None:
         batch = data.draw(st.sampled_from([batch for batch in self.out if batch.lease is Lease.HELD]))
         if finish:
-            batch.finish()
-            self.done[batch.partition].update(range(batch.first_offset, batch.end_offset))
-            self.order[batch.partition] = batch.end_offset
+            self._finish(batch)
         else:
             batch.release()
+
+    def _finish(self, batch: Batch) -> None:
+        batch.finish()
+        self.done[batch.partition].update(range(batch.first_offset, batch.end_offset))
+        self.order[batch.partition] = batch.end_offset
 
     @precondition(lambda self: any(batch.lease is Lease.FORGOTTEN for batch in self.out))
     @rule(data=st.data())
@@ -175,3 +193,18 @@ def test_large_records_make_reads_small() -> None:
     assert flight.room() == 5
     flight.add(("t", 0), [StoredMessage(Record("t", 0, 5, None, b"x" * (600 << 10), 0))], high=6)
     assert flight.room() == 0
+
+
+def test_an_answer_to_a_commit_for_an_earlier_assignment_holds_no_later_commit_back() -> None:
+    flight = InFlight(10, 1 << 20, lambda _batch: None)
+    flight.assign(("t", 0), Tracker(0, "old"), closed=False)
+    flight.forget(("t", 0))
+    flight.assign(("t", 0), Tracker(0, "new"), closed=False)
+    batch = flight.add(("t", 0), messages(0, 0, 3), high=3)
+    flight.committed({("t", 0): 50})
+    batch.claim()
+    batch.finish()
+    assert flight.commits() == {("t", 0): (3, "new")}
+    assert flight.trackers["t", 0].uncommitted == 3
+    flight.committed({("t", 0): 3})
+    assert flight.trackers["t", 0].uncommitted == 0
