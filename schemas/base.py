@@ -17,7 +17,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def digest(*parts: str) -> str:
-    """A 32 hex digit id of `parts` (128 bits of SHA-256 over length-prefixed UTF-8, so ("a","bc") differs from ("ab","c"))."""
+    """A 32 hex digit id of `parts`: 128 bits of SHA-256 over length-prefixed UTF-8 ("a", "bc" is not "ab", "c")."""
     sha = hashlib.sha256()
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass")
@@ -34,7 +34,7 @@ def rfc3339(ms: int) -> str:
 def parse_time(text: str) -> int:
     """RFC 3339 text -> ms since the epoch. Raises ValueError with the text when it is not one."""
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"not an RFC 3339 time: {text[:64]!r}") from None
     if moment.tzinfo is None:

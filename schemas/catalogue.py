@@ -1,6 +1,6 @@
 """The topic catalogue: one YAML file a topic in `schemas/topics/`, the single source of creation, docs and pictures.
 
-State topics (`state.<agent>`: the keyed state of one stateful agent, internal, compacted) are declared by `state_topic`.
+State topics (`state.<agent>`: keyed state of one stateful agent, internal, compacted) are declared by `state_topic`.
 """
 
 from __future__ import annotations

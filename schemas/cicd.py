@@ -8,7 +8,7 @@ from typing import Any
 from schemas.base import Event
 
 
-class CicdEvent(Event, kw_only=True):
+class CicdEvent(Event, frozen=True, kw_only=True):
     """A CDEvents-shaped event. Key: `subject_id`.
 
     `type` is CDEvents' vocabulary without its prefix and version, e.g. `change.merged`, `build.finished`;
@@ -42,7 +42,7 @@ class RunState(StrEnum):
     ABORTED = "aborted"
 
 
-class PipelineRun(Event, kw_only=True):
+class PipelineRun(Event, frozen=True, kw_only=True):
     """One run a trigger started. Key: `run_id` = hash(trigger, subject): three deliveries of a push are one run."""
 
     run_id: str

@@ -8,9 +8,16 @@ DATASCHEMA = "urn:eventsphere:schema:{topic}:1"
 
 
 def cloud_headers(
-    *, topic: str, id: str, type: str, source: str, time_ms: int, subject: str = "", traceparent: str = ""
+    *,
+    topic: str,
+    id: str,  # noqa: A002 - the names of CloudEvents
+    type: str,  # noqa: A002
+    source: str,
+    time_ms: int,
+    subject: str = "",
+    traceparent: str = "",
 ) -> list[tuple[str, bytes]]:
-    """Headers of one record: ce_specversion, ce_id, ce_type, ce_source, ce_time, ce_subject, ce_dataschema, content-type."""
+    """Headers of one record: the ce_* attributes, ce_dataschema with its version, content-type, traceparent."""
     out = [
         ("ce_specversion", b"1.0"),
         ("ce_id", id.encode()),

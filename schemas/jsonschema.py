@@ -29,7 +29,7 @@ LOG: Mapping[str, Any] = {
         "stream": {"description": "stdout or stderr."},
         "cluster": {"type": "string"},
         "kubernetes": {
-            "description": "namespace_name, pod_name, container_name, labels: as Fluent Bit's kubernetes filter has them."
+            "description": "namespace_name, pod_name, container_name, labels: as Fluent Bit's filter has them."
         },
     },
 }

@@ -7,7 +7,7 @@ from typing import Any
 from schemas.base import Event
 
 
-class ObjectRef(Event, kw_only=True):
+class ObjectRef(Event, frozen=True, kw_only=True):
     kind: str = ""
     namespace: str = ""
     name: str = ""
@@ -16,7 +16,7 @@ class ObjectRef(Event, kw_only=True):
     field_path: str = ""
 
 
-class KubeEvent(Event, kw_only=True):
+class KubeEvent(Event, frozen=True, kw_only=True):
     """core/v1 and events.k8s.io/v1 Event in one shape. Key: `cluster/<involved object uid>`.
 
     `id` = hash(cluster, uid, resourceVersion). `count_delta` is how many occurrences this record stands for, against
@@ -46,7 +46,7 @@ class KubeEvent(Event, kw_only=True):
     tenant: str = ""
 
 
-class KubeObject(Event, kw_only=True):
+class KubeObject(Event, frozen=True, kw_only=True):
     """An object after a change, managedFields stripped. Key: `cluster/kind/namespace/name`; a tombstone deletes it."""
 
     id: str

@@ -1,4 +1,4 @@
-"""Records about the platform itself: who did what (`platform.audit`), what may be missing (`gaps`), control messages."""
+"""Records about the platform itself: who did what (`platform.audit`), what may be missing (`gaps`), control."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from schemas.base import Event
 
 
-class PlatformAudit(Event, kw_only=True):
+class PlatformAudit(Event, frozen=True, kw_only=True):
     """What a user did through the gateway, refusals too. Key: actor."""
 
     id: str
@@ -27,7 +27,7 @@ class PlatformAudit(Event, kw_only=True):
     cluster: str = ""
 
 
-class Gap(Event, kw_only=True):
+class Gap(Event, frozen=True, kw_only=True):
     """What may be missing. Key: source. `from_`/`to` are versions or offsets, `*_ms` times, whichever are known."""
 
     id: str
@@ -43,7 +43,7 @@ class Gap(Event, kw_only=True):
     time_ms: int
 
 
-class Control(Event, kw_only=True):
+class Control(Event, frozen=True, kw_only=True):
     """Broadcast to every worker over `platform.control`: `rules.changed`, `alerting.changed`. Key: type."""
 
     type: str

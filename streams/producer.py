@@ -104,7 +104,8 @@ class Producer:
             raise Retryable("producer_closed")
         pending = _Pending(len(records), asyncio.get_running_loop())
         for index, record in enumerate(records):
-            while not _produce(producer, record, index, pending):
+            # Nobody tells when librdkafka's queue has room again.
+            while not _produce(producer, record, index, pending):  # noqa: ASYNC110
                 await asyncio.sleep(FULL_WAIT_S)
         await pending.future
         if pending.errors:
@@ -143,7 +144,7 @@ def _produce(producer: RdProducer, record: Outgoing, index: int, pending: _Pendi
             key=record.key,
             partition=record.partition,
             timestamp=record.timestamp_ms,
-            headers=record.headers or [],
+            headers=list(record.headers or ()),
             on_delivery=delivered,
         )
     except BufferError:

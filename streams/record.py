@@ -19,7 +19,7 @@ class Outgoing(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as consumed. `value` None is a tombstone; `timestamp_ms` is Kafka's (our sources set the record's time)."""
+    """A record as consumed. `value` None: a tombstone; `timestamp_ms` is Kafka's: our sources set the record's time."""
 
     topic: str
     partition: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import threading
 import time
@@ -10,9 +12,16 @@ from functools import partial
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AdminClient
 from fluent.sender import FluentSender
 
 from deploy.demo.forward import ForwardSender
+from deploy.local.broker import Broker
+from streams import topics
+from streams.kafka import client
+from streams.producer import Producer
+from streams.record import Outgoing
+from streams.settings import Kafka
 from tests.parts.local import Local, local, until
 
 KILLS = (
@@ -107,6 +116,36 @@ def test_a_hundred_thousand_under_fire_into_tantivy(tantivy: Local) -> None:
 def test_a_hundred_thousand_under_fire_into_elasticsearch(on_elasticsearch: Local) -> None:
     assert _send_under_fire(on_elasticsearch, "long-fire", 100_000, every_s=5.0) == list(KILLS)
     _arrives_exactly_once(on_elasticsearch, "long-fire", 100_000)
+
+
+def test_a_topic_deleted_and_recreated_loses_nothing(on_elasticsearch: Local) -> None:
+    """Records without a key: their ids hold the topic's id, so the new topic's offsets collide with nothing."""
+    kafka = _kafka(on_elasticsearch)
+    _produce(kafka, "recreated", range(1000))
+    until(lambda: on_elasticsearch.count_logs(namespace="recreated"), lambda total: total == 1000)
+    admin = AdminClient(client(kafka))
+    admin.delete_topics(["logs"])["logs"].result()
+    until(lambda: topics.apply(kafka), lambda created: "logs" in created)
+    _produce(kafka, "recreated", range(1000, 2000))
+    _arrives_exactly_once(on_elasticsearch, "recreated", 2000)
+
+
+def _kafka(platform: Local) -> Kafka:
+    return Broker(platform.data_dir / "broker", platform.base + 2, platform.base + 3).kafka
+
+
+def _produce(kafka: Kafka, run: str, numbers: range) -> None:
+    async def send() -> None:
+        producer = Producer(kafka, "test")
+        await producer.start()
+        try:
+            at = time.time_ns() // 1_000_000
+            records = [json.dumps(_record(run, number)).encode() for number in numbers]
+            await producer.send([Outgoing("logs", record, timestamp_ms=at) for record in records])
+        finally:
+            await producer.close()
+
+    asyncio.run(send())
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The same on servers of one's own: a Kafka with SCRAM and ACLs, an Elasticsearch; and Kafka Connect on our topics."""
+"""The same on servers of one's own: a Kafka with TLS, SCRAM and ACLs, an Elasticsearch, Connect on our topics."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GUEST, GUEST_PASSWORD = "guest", "guest-password"
 @pytest.fixture(scope="module")
 def scram() -> Iterator[tuple[Kafka, Kafka]]:
     """(as the admin, as the platform's own user, who has exactly the rights the documentation names)."""
-    with broker(users={USER: PASSWORD, GUEST: GUEST_PASSWORD}) as part:
+    with broker(tls=True, users={USER: PASSWORD, GUEST: GUEST_PASSWORD}) as part:
         admin = part.kafka
         _grant(admin)
         yield admin, admin.model_copy(update={"username": USER, "password": SecretStr(PASSWORD)})
@@ -62,6 +62,7 @@ def _settings(kafka: Kafka, password_file: Path, elasticsearch: str) -> dict[str
         "KAFKA__SASL_MECHANISM": kafka.sasl_mechanism,
         "KAFKA__USERNAME": kafka.username,
         "KAFKA__PASSWORD_FILE": str(password_file),
+        "KAFKA__CA_FILE": kafka.ca_file,
         "KAFKA__REPLICATION_FACTOR": "1",
         "KAFKA__MIN_INSYNC_REPLICAS": "1",
         "INDEX__URL": elasticsearch,

@@ -106,6 +106,8 @@ def _security(kafka: Kafka) -> str:
         "sasl.mechanism": kafka.sasl_mechanism,
         "sasl.jaas.config": f'{module} required username="{kafka.username}" password="{password}";',
     }
+    if kafka.ca_file:
+        lines |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": kafka.ca_file}
     return "\n".join(
         f"{prefix}{key}={value}" for prefix in ("", "producer.", "consumer.") for key, value in lines.items()
     )

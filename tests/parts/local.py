@@ -132,7 +132,15 @@ class Local:
             self._tokens[scopes] = found[0]
         return self._tokens[scopes]
 
-    def call(self, method: str, path: str, body: object = None, *, token: str = "", **query: str | int) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str = "",
+        query: Mapping[str, str | int] | None = None,
+    ) -> Any:
         """One HTTP call, as everything-allowed unless `token`; returns the JSON. Raises urllib's HTTPError."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         url = f"{self.url}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
@@ -143,7 +151,7 @@ class Local:
             return json.loads(raw) if raw.strip() else None
 
     def get(self, path: str, **query: str | int) -> Any:
-        return self.call("GET", path, **query)
+        return self.call("GET", path, query=query)
 
     def mails(self, *words: str) -> list[dict[str, Any]]:
         """Mails in the local mailbox whose subject has all of `words`."""

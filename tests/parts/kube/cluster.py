@@ -63,9 +63,17 @@ class Kube:
         peer, client = f"http://127.0.0.1:{self._peer_port}", self.etcd_url
         self.etcd = Process(
             "etcd",
-            [self._bin["etcd"], f"--data-dir={base}/etcd", f"--listen-client-urls={client}", "--log-level=warn"]
-            + [f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}", "--unsafe-no-fsync"]
-            + [f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"],
+            [
+                self._bin["etcd"],
+                f"--data-dir={base}/etcd",
+                f"--listen-client-urls={client}",
+                "--log-level=warn",
+                f"--advertise-client-urls={client}",
+                f"--listen-peer-urls={peer}",
+                "--unsafe-no-fsync",
+                f"--initial-advertise-peer-urls={peer}",
+                f"--initial-cluster=default={peer}",
+            ],
             base / "etcd.log",
         )
         flags = self._flags(audit_url)

@@ -23,16 +23,28 @@ def workloads(cluster: Kube, nodes: int = 2) -> Iterator[list[str]]:
     config = cluster.kubeconfig_for(cluster.controller_token, "controllers.kubeconfig")
     controllers = Process(
         "kube-controller-manager",
-        [found["kube-controller-manager"], f"--kubeconfig={config}", "--use-service-account-credentials=true"]
-        + [f"--service-account-private-key-file={cluster.base}/accounts.key", f"--root-ca-file={cluster.ca_file}"]
-        + ["--leader-elect=false", "--bind-address=127.0.0.1", f"--secure-port={controllers_port}"],
+        [
+            found["kube-controller-manager"],
+            f"--kubeconfig={config}",
+            "--use-service-account-credentials=true",
+            f"--service-account-private-key-file={cluster.base}/accounts.key",
+            f"--root-ca-file={cluster.ca_file}",
+            "--leader-elect=false",
+            "--bind-address=127.0.0.1",
+            f"--secure-port={controllers_port}",
+        ],
         cluster.base / "controllers.log",
     )
     kwok = Process(
         "kwok",
-        [found["kwok"], f"--kubeconfig={cluster.kubeconfig}", "--manage-all-nodes=false", "--node-ip=127.0.0.1"]
-        + ["--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"]
-        + [f"--server-address=127.0.0.1:{kwok_port}"],
+        [
+            found["kwok"],
+            f"--kubeconfig={cluster.kubeconfig}",
+            "--manage-all-nodes=false",
+            "--node-ip=127.0.0.1",
+            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            f"--server-address=127.0.0.1:{kwok_port}",
+        ],
         cluster.base / "kwok.log",
     )
     with ExitStack() as stack:
