@@ -210,6 +210,19 @@ class Broker:
         return "\n".join(self.log_file.read_text("utf-8", "replace").splitlines()[-lines:])
 
 
+def write_client_properties(folder: Path, kafka: Kafka) -> None:
+    """`kafka.properties`, for other programs of the same user: in librdkafka's names, as `kcat -F` reads it."""
+    properties = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "security.protocol": kafka.security_protocol,
+        "sasl.mechanism": kafka.sasl_mechanism,
+        "sasl.username": kafka.username,
+        "sasl.password": kafka.password.get_secret_value(),
+    }
+    text = "".join(f"{name}={value}\n" for name, value in properties.items())
+    _write_private(folder / "kafka.properties", text)
+
+
 def _write_private(file: Path, text: str) -> None:
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as stream:

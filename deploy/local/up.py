@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from deploy.local import instance, jars
-from deploy.local.broker import Broker, BrokerFailed
+from deploy.local.broker import Broker, BrokerFailed, write_client_properties
 from deploy.local.children import BrokerChild, Command, Supervisor
 from deploy.local.instance import CannotStart, Instance, Ports
 from deploy.local.plan import COMMANDS, child_environment, settled, with_kafka
@@ -114,6 +114,7 @@ class _Run:
                 self._supervisor.add(BrokerChild(broker))
                 self._settings = with_kafka(self._settings, broker.kafka)
                 broker.wait_ready()
+                write_client_properties(self._folder, broker.kafka)
         except (BrokerFailed, jars.NotFetched) as error:
             raise CannotStart(str(error)) from error
 

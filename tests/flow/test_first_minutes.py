@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.parts.local import Local, until
+from tests.parts.process import Missing, program
+from tests.parts.session import missing
 
 CHILDREN = {"broker", "gateway", "worker", "sources"}
 
@@ -52,3 +56,14 @@ def test_a_second_start_finds_everything_again_and_a_stop_leaves_nothing(tmp_pat
         assert part.count_logs(namespace="eventsphere") > 0
     finally:
         part.stop()
+
+
+def test_kcat_reaches_the_embedded_broker(platform: Local) -> None:
+    try:
+        kcat = program("kcat", package="kcat")
+    except Missing as error:
+        missing("kcat", str(error))
+    line = json.dumps({"log": "from kcat", "kubernetes": {"namespace_name": "foreign"}})
+    command = [kcat, "-F", str(platform.data_dir / "kafka.properties"), "-P", "-t", "logs"]
+    subprocess.run(command, input=line, text=True, check=True, timeout=60)
+    assert until(lambda: platform.count_logs(namespace="foreign", q="kcat")) == 1
