@@ -51,6 +51,7 @@ class Log(Protocol):
     def close(self) -> None: ...
     def follow(self, followed: Followed) -> None: ...
     def unfollow(self, followed: Followed) -> None: ...
+    def backlog_end(self, partition: int) -> int: ...
 
 
 class Fenced(Exception):
@@ -208,6 +209,7 @@ class Keyed(Generic[E]):
         self._loading.add(owned)
         self._log.follow(followed)
         try:
+            owned.backlog_end = await asyncio.to_thread(self._log.backlog_end, number)
             await owned.until(lambda: followed.at_end)
             epoch = 0
             while not reader.mine:
@@ -283,7 +285,7 @@ class Keyed(Generic[E]):
         async with self._working(number) as owned:
             now = self._clock()
             partition = owned.partition
-            if partition.position >= owned.followed.backlog_end or now - owned.active_ms > QUIET_MS:
+            if partition.position >= owned.backlog_end or now - owned.active_ms > QUIET_MS:
                 await partition.change(lambda state: list(self._core.tick(state, now)))
             else:
                 await partition.change(lambda _state: [])
@@ -305,6 +307,8 @@ class _Owned(Generic[E]):
         self.wake = wake
         self.active_ms = 0
         """When a batch last came, or when it was loaded."""
+        self.backlog_end = 0
+        """End of the input partition when it came to us, 0 when nothing of it waited."""
         self.gone = False
 
     def check(self) -> None:

@@ -17,12 +17,12 @@ from streams.errors import Failure, Fatal, Retryable
 from streams.journal import Reader
 from streams.kafka import client
 from streams.settings import Kafka
+from streams.topics import backlog_end
 
 log = structlog.get_logger(__name__)
 
 BATCH_RECORDS = 5000
 POLL_S = 0.1
-ASK_S = 10.0
 GONE = frozenset(
     {
         KafkaError._UNKNOWN_TOPIC,
@@ -42,8 +42,6 @@ class Followed:
         self.reader = reader
         self.at_end = False
         """Everything that was in the log when following began was read."""
-        self.backlog_end = 0
-        """End of the input partition when its state had been read; 0: nothing waited."""
         self.failure: Failure | None = None
         self.changed = changed
 
@@ -53,14 +51,17 @@ class StateLog:
 
     def __init__(self, kafka: Kafka, topic: str, input_: str, group: str) -> None:
         self.topic = topic
+        self._kafka = kafka
         self._input = input_
+        self._group = group
         self._properties = client(kafka) | {
-            "group.id": group,  # only asked for its offsets: `assign` joins no group
+            "group.id": group,  # `assign` joins no group: librdkafka wants a name
             "client.id": topic,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 100,  # a fetch that waits at the broker holds up the first one of another partition
             "queued.max.messages.kbytes": 16 << 10,
         }
         self._commands: queue.SimpleQueue[Callable[[Consumer], None]] = queue.SimpleQueue()
@@ -83,6 +84,13 @@ class StateLog:
 
     def unfollow(self, followed: Followed) -> None:
         self._commands.put(lambda consumer: self._remove(consumer, followed))
+
+    def backlog_end(self, partition: int) -> int:
+        """End of the input partition if anything of it was not committed yet, else 0. Blocks."""
+        try:
+            return backlog_end(self._kafka, self._group, self._input, partition)
+        except KafkaException as error:
+            raise Retryable("bus_away", str(error)) from error
 
     # In the thread
 
@@ -111,32 +119,22 @@ class StateLog:
         for message in [first, *consumer.consume(BATCH_RECORDS, 0)]:
             followed = self._followed.get(message.partition() or 0)
             if followed is not None and followed.failure is None:
-                self._take(consumer, followed, message)
+                self._take(followed, message)
                 touched.add(followed)
         for followed in touched:
             followed.changed()
 
-    def _take(self, consumer: Consumer, followed: Followed, message: Message) -> None:
+    def _take(self, followed: Followed, message: Message) -> None:
         try:
             if (error := message.error()) is None:
                 followed.reader.add(message.key(), message.value(), message.headers)
             elif error.code() == KafkaError._PARTITION_EOF:
-                if not followed.at_end:
-                    followed.backlog_end = self._backlog_end(consumer, followed.partition)
-                    followed.at_end = True
+                followed.at_end = True
             elif error.code() in GONE:
                 kind = Fatal if followed.reader.mine else Retryable
                 raise kind("state_topic_gone", f"{self.topic}-{followed.partition}: {error.str()}")
         except Failure as failure:
             self._fail(followed, failure)
-        except KafkaException as failure:
-            self._fail(followed, Retryable("bus_away", str(failure)))
-
-    def _backlog_end(self, consumer: Consumer, partition: int) -> int:
-        where = TopicPartition(self._input, partition)
-        low, end = consumer.get_watermark_offsets(where, timeout=ASK_S)
-        committed = consumer.committed([where], timeout=ASK_S)[0].offset
-        return end if max(committed, low) < end else 0
 
     def _add(self, consumer: Consumer, followed: Followed) -> None:
         if old := self._followed.get(followed.partition):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -18,6 +17,7 @@ class TopicIds:
     """Blocking: call it off the event loop."""
 
     def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
         self._admin = AdminClient(client(kafka))
         self.known: dict[str, str] = {}
 
@@ -31,7 +31,7 @@ class TopicIds:
             except TimeoutError:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
             except KafkaException as error:
-                if error.args[0].name() != "UNKNOWN_TOPIC_OR_PART":
+                if not _unknown(error):
                     raise
         self.known.update(out)
         return out
@@ -39,7 +39,8 @@ class TopicIds:
     def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The end offsets of those partitions that exist now."""
         wanted = {TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
-        out = {}
+        out: dict[tuple[str, int], int] = {}
+        failed = False
         if not wanted:
             return {}
         # What a consumer can read: a transaction that is still open is no lag.
@@ -47,6 +48,15 @@ class TopicIds:
             wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=TIMEOUT_S
         )
         for tp, future in asked.items():
-            with contextlib.suppress(KafkaException, TimeoutError):
+            try:
                 out[(tp.topic, tp.partition)] = int(future.result(TIMEOUT_S).offset)
+            except (KafkaException, TimeoutError) as error:
+                failed = failed or not _unknown(error)
+        if failed:
+            # The client never forgets a leader epoch of before a broker's restart (FENCED_LEADER_EPOCH from then on).
+            self._admin = AdminClient(client(self._kafka))
         return out
+
+
+def _unknown(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].name() == "UNKNOWN_TOPIC_OR_PART"

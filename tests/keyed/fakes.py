@@ -127,11 +127,13 @@ class Process:
     def follow(self, followed: Followed) -> None:
         for kept in self._bus.state[followed.partition]:
             feed(followed, kept)
-        followed.backlog_end = self._backlog_end
         followed.at_end = True
         self._bus.followed.append(followed)
         self._followed.append(followed)
         followed.changed()
+
+    def backlog_end(self, partition: int) -> int:
+        return self._backlog_end
 
     def unfollow(self, followed: Followed) -> None:
         for each in (self._bus.followed, self._followed):
