@@ -36,10 +36,11 @@ advertised.listeners=SASL_PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=SASL_PLAINTEXT
-sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
 sasl.mechanism.controller.protocol=PLAIN
 listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config={scram} required username="{user}" password="{password}";
+listener.name.sasl_plaintext.plain.sasl.jaas.config={plain} required user_{user}="{password}";
 listener.name.controller.sasl.enabled.mechanisms=PLAIN
 listener.name.controller.plain.sasl.jaas.config={plain} required username="{user}" \\
   password="{password}" user_{user}="{password}";
@@ -211,11 +212,14 @@ class Broker:
 
 
 def write_client_properties(folder: Path, kafka: Kafka) -> None:
-    """`kafka.properties`, for other programs of the same user: in librdkafka's names, as `kcat -F` reads it."""
+    """`kafka.properties`, for other programs of the same user: in librdkafka's names, as `kcat -F` reads it.
+
+    PLAIN, on loopback: librdkafka before 2.6.1 (Debian 12's kcat) cannot do SCRAM with Kafka 4 (kcat issue 462).
+    """
     properties = {
         "bootstrap.servers": kafka.bootstrap_servers,
         "security.protocol": kafka.security_protocol,
-        "sasl.mechanism": kafka.sasl_mechanism,
+        "sasl.mechanism": "PLAIN",
         "sasl.username": kafka.username,
         "sasl.password": kafka.password.get_secret_value(),
     }
