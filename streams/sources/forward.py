@@ -23,7 +23,7 @@ from streams.sources.forward_connection import Connection, Shared
 log = structlog.get_logger(__name__)
 
 SOURCE = "forward"
-CLOSE_S = 4.0
+CLOSE_S = 2.0
 BACKLOG = 256
 STREAM_BUFFER_BYTES = 256 << 10
 
@@ -81,7 +81,7 @@ class ForwardServer:
             ) from None
 
     async def close(self) -> None:
-        """Stop reading, deliver and ack what was read (at most 4 s), close the connections."""
+        """Stop reading, deliver and ack what was read (at most 2 s), close the connections."""
         if self._server is None:
             return
         self._server.close()

@@ -22,7 +22,7 @@ from streams.sources.kube_watch import Backoff, Problems, Watch
 
 SOURCE = "kube"
 FLUSH_S = 1.0
-CLOSE_S = 3.0
+CLOSE_S = 2.0
 LOCAL = "local"
 
 

@@ -133,6 +133,7 @@ class Watch:
             records.append(self._gap(before, version))
         await self._settle(records)
         self._checkpoint.moved(self._resource, version)
+        await self._checkpoint.flush()
         return version
 
     async def _follow(self, version: str, backoff: Backoff) -> None:

@@ -44,14 +44,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         )
         await probes.start()
         stack.push_async_callback(probes.close)
+        stack.push_async_callback(_close, server, kube)
         await kube.start()
-        stack.push_async_callback(kube.close)
         await server.start()
-        stack.push_async_callback(server.close)
         sys.stdout.write(f"sources ready: forward {server.address}\n")
         sys.stdout.flush()
         await stop.wait()
         log.info("sources stop")
+
+
+async def _close(server: forward.ForwardServer, kube: KubeSource) -> None:
+    """Side by side: with Kafka away each takes all the time it may, and all of it has to end within 8 s."""
+    await asyncio.gather(server.close(), kube.close())
 
 
 async def _main(settings: Settings) -> None:
