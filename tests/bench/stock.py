@@ -7,6 +7,7 @@ are acked by Faust as it goes.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,6 +25,7 @@ def app() -> faust.App:
     settings = load()
     made = faust.App(
         os.environ.get("BENCH_GROUP", "eventsphere.bench.stock"),
+        datadir=tempfile.gettempdir(),
         broker=f"kafka://{settings.kafka.bootstrap_servers}",
         broker_credentials=credentials(settings.kafka),
         consumer_auto_offset_reset="earliest",
