@@ -1,6 +1,7 @@
 """The flow picture: sources, topics and agents as the catalogue declares them, in rows from top to bottom. Pure.
 
-A node's row is one below the lowest of those it gets records from; within a row nodes stand near those above them.
+A node's row is one below the lowest of those it gets records from; what only people and other programs feed stands
+right above its reader. Within a row nodes stand near those above them.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from enum import StrEnum
 
 from schemas.catalogue import Topic
 
-NODE_WIDTH, NODE_HEIGHT = 148, 34
-COLUMN, ROW = 164, 58
+NODE_WIDTH, NODE_HEIGHT = 156, 38
+COLUMN, ROW = 172, 62
 MARGIN = 8
 AGENT = re.compile(r"[a-z]+(?:-[a-z]+)+")
-LEFT_OUT = frozenset({"platform.control"})
+LEFT_OUT = frozenset({"gaps", "platform.audit", "platform.control"})
+"""Topics the platform keeps about itself: they would hide the way an event takes."""
 EFFECTS = {
     "index-logs": ("search index",),
     "index-events": ("search index",),
-    "deliver-notifications": ("mail, webhooks, Alertmanager",),
+    "deliver-notifications": ("mail, webhooks, …",),
     "trigger-pipelines": ("Jenkins",),
 }
 """What agents do to the world outside of Kafka."""
@@ -120,9 +122,12 @@ def _rows(nodes: dict[str, Node], pairs: Sequence[tuple[str, str]]) -> None:
             break
     for start, end in pairs:
         nodes[end].above.append(nodes[start])
-    for node in nodes.values():
-        if node.shape is Shape.SOURCE:
-            node.row = max(0, min(nodes[end].row for start, end in pairs if start == node.name) - 1)
+    for shape in (Shape.TOPIC, Shape.SOURCE):
+        for node in nodes.values():
+            fed = any(above.shape is Shape.AGENT for above in node.above)
+            below = [nodes[end].row for start, end in pairs if start == node.name]
+            if node.shape is shape and below and not fed:
+                node.row = max(0, min(below) - 1)
 
 
 def _place(row: list[Node], width: int) -> None:

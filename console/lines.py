@@ -8,14 +8,33 @@ from collections.abc import Mapping
 from typing import Any
 
 LOOKED_AT = 300
+MAX_STRUCTURED = 64 << 10
+MESSAGES = ("message", "msg", "event")
+UNSHOWN = frozenset({"level", "timestamp", "time", "ts", "@timestamp", "logger"})
 _ERROR = re.compile(r"\b(?:error|fatal|panic|critical|exception)\b", re.IGNORECASE)
 _WARNING = re.compile(r"\bwarn(?:ing)?\b", re.IGNORECASE)
 
 
 def text(record: Mapping[str, Any]) -> str:
-    """The line itself; a record without one as JSON."""
+    """The line itself, a structured one with its message first; a record without a line as JSON."""
     line = record.get("log", record.get("message"))
-    return line.rstrip("\n") if isinstance(line, str) else json.dumps(record if line is None else line)
+    if not isinstance(line, str):
+        return json.dumps(record if line is None else line, ensure_ascii=False)
+    return _structured(line) if line.startswith("{") and len(line) <= MAX_STRUCTURED else line.rstrip("\n")
+
+
+def _structured(line: str) -> str:
+    """`{"level": "info", "message": "started", "port": 80}` -> `INFO started port=80`."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return line.rstrip("\n")
+    name = next((name for name in MESSAGES if isinstance(fields.get(name), str)), "")
+    if not name:
+        return line.rstrip("\n")
+    bad = str(fields.get("level", "")).upper()
+    rest = [f"{key}={value}" for key, value in fields.items() if key not in (name, *UNSHOWN)]
+    return " ".join(filter(None, [bad, fields[name], *rest]))
 
 
 def level(line: str) -> str:

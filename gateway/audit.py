@@ -36,8 +36,9 @@ ANONYMOUS_PER_S, ANONYMOUS_BURST = 20.0, 200.0
 """Refusals of callers nobody knows that are written down; a flood of them is counted only."""
 
 
-def is_due(method: str, path: str, status: int) -> bool:
-    if status in REFUSED:
+def is_due(method: str, path: str, status: int, *, offered: bool) -> bool:
+    """`offered`: whether the caller showed credentials; who only asks without any is told to, and refused nothing."""
+    if status in REFUSED and (offered or status != 401):
         return True
     return method in CHANGES and not DATA.match(path)
 

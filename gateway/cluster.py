@@ -38,6 +38,7 @@ class Span(NamedTuple):
 
 class Snapshot(NamedTuple):
     at_s: float
+    """When it was asked for (monotonic)."""
     topics: dict[str, list[Span]]
     """By topic and partition."""
     committed: dict[str, dict[str, dict[int, int]]]
@@ -84,10 +85,11 @@ class Cluster:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def snapshot(self, max_age_s: float = FRESH_S) -> Snapshot:
-        """Offsets and groups, at most `max_age_s` old."""
+        """Offsets and groups, at most `max_age_s` old; with 0 asked for after this call, with all who wait together."""
+        since = time.monotonic() - max_age_s
         self._asking = self._asking or asyncio.Lock()
         async with self._asking:
-            if self.known is None or time.monotonic() - self.known.at_s > max_age_s:
+            if self.known is None or self.known.at_s < since:
                 self.known = await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             return self.known
 
@@ -113,6 +115,7 @@ class Cluster:
 
 def look(admin: AdminClient) -> Snapshot:
     """Ask the cluster now; blocking. Raises KafkaException."""
+    began = time.monotonic()
     metadata = admin.list_topics(timeout=TIMEOUT_S).topics
     leaders = {name: _leaders(topic) for name, topic in metadata.items() if not name.startswith("__")}
     wanted = [(name, number) for name, found in leaders.items() for number, leader in enumerate(found) if leader >= 0]
@@ -121,7 +124,7 @@ def look(admin: AdminClient) -> Snapshot:
         name: [Span(starts.get((name, n), 0), ends.get((name, n), 0), leader) for n, leader in enumerate(found)]
         for name, found in leaders.items()
     }
-    return Snapshot(time.monotonic(), topics, _committed(admin))
+    return Snapshot(began, topics, _committed(admin))
 
 
 def _leaders(topic: Any) -> list[int]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from gateway.cluster import Snapshot
+from gateway.cluster import Cluster, Snapshot
 from gateway.reader import MAX_RECORDS, Reader
 from schemas.base import rfc3339
 from schemas.catalogue import dlq_name
@@ -103,16 +103,19 @@ class DeadLetterCounts:
 class Ledger:
     """Raises Retryable when Kafka or the index does not answer."""
 
-    def __init__(self, index: Index, reader: Reader) -> None:
+    def __init__(self, index: Index, reader: Reader, cluster: Cluster) -> None:
         self._index = index
+        self._cluster = cluster
         self._dead = DeadLetterCounts(reader)
 
-    async def entries(self, seen: Snapshot) -> list[Entry]:
-        return [await self._entry(each, seen) for each in INDEXED]
+    async def entries(self) -> list[Entry]:
+        """Documents are counted first, so that what Kafka says afterwards covers all of them."""
+        counts = await asyncio.gather(*(self._index.counts(each.kind, each.places) for each in INDEXED))
+        seen = await self._cluster.snapshot(max_age_s=0)
+        return [await self._entry(what, seen, found) for what, found in zip(INDEXED, counts, strict=True)]
 
-    async def _entry(self, what: Indexed, seen: Snapshot) -> Entry:
+    async def _entry(self, what: Indexed, seen: Snapshot, counts: Mapping[tuple[str, ...], int]) -> Entry:
         dead = await self._dead.of(what.topic, seen)
-        counts = await self._index.counts(what.kind, what.places)
         places = [
             Count(place=dict(zip(what.places, values, strict=True)), documents=number)
             for values, number in sorted(counts.items(), key=lambda item: -item[1])

@@ -77,7 +77,8 @@ class Gate:
 
     async def before_answer(self, scope: Scope, status: int) -> None:
         services = getattr(self._app.state, "services", None)
-        if isinstance(services, Services) and audit.is_due(scope["method"], scope["path"], status):
+        offered = any(name in (b"authorization", b"cookie") for name, _ in scope["headers"])
+        if isinstance(services, Services) and audit.is_due(scope["method"], scope["path"], status, offered=offered):
             await self._app.state.auditor.answered(services, scope, status, address(scope))
 
     @property

@@ -142,7 +142,7 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.callback(cluster.close)
         reader = Reader(settings.kafka)
         stack.push_async_callback(reader.close)
-        ledger = Ledger(index, reader)
+        ledger = Ledger(index, reader, cluster)
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
         yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, ledger, clock)

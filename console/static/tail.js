@@ -37,7 +37,7 @@ export function tail(stream) {
 function row(event) {
   const record = event.record || {};
   const about = record.kubernetes || {};
-  const text = typeof record.log === "string" ? record.log : JSON.stringify(record.log ?? record.message ?? record);
+  const text = lineOf(record);
   const line = make("details", `line new ${level(text)}`);
   const summary = make("summary");
   const time = make("time", "", event.time);
@@ -49,6 +49,21 @@ function row(event) {
   body.append(link, make("pre", "", JSON.stringify(record, null, 2)));
   line.append(summary, body);
   return line;
+}
+
+// The same as console/lines.py: a structured line with its message first.
+function lineOf(record) {
+  const line = record.log ?? record.message;
+  if (typeof line !== "string") return JSON.stringify(line ?? record);
+  if (!line.startsWith("{")) return line;
+  try {
+    const fields = JSON.parse(line);
+    const name = ["message", "msg", "event"].find((each) => typeof fields[each] === "string");
+    if (!name) return line;
+    const unshown = new Set([name, "level", "timestamp", "time", "ts", "@timestamp", "logger"]);
+    const rest = Object.entries(fields).filter(([key]) => !unshown.has(key)).map(([key, value]) => `${key}=${typeof value === "object" ? JSON.stringify(value) : value}`);
+    return [String(fields.level ?? "").toUpperCase(), fields[name], ...rest].filter(Boolean).join(" ");
+  } catch { return line; }
 }
 
 function gap(event) {
