@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+# Test processes side by side: most tests wait for real servers rather than compute.
+JOBS ?= 4
 
 .PHONY: help
 help: ## Show this list
@@ -26,7 +28,7 @@ run: setup ## Set up and start everything on this machine (ARGS="--port-base 900
 
 .PHONY: test
 test: setup-dev lint parts ## Set up, check and pass the tests; parts not on this machine are skipped with a reason
-	@$(PYTEST) -m "not long" $(ARGS)
+	@$(PYTEST) -m "not long" -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: test-long
 test-long: setup-dev parts ## The tests that take minutes: chaos, volume, comparisons

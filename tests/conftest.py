@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,11 @@ POOL = Pool(
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Start, side by side, the shared parts that the selected tests will ask for."""
-    if not session.config.option.collectonly:
+    """Start, side by side, the shared parts that the selected tests will ask for.
+
+    A process of a parallel run does not know which of them it will get: there each part is started when asked for.
+    """
+    if not session.config.option.collectonly and "PYTEST_XDIST_WORKER" not in os.environ:
         POOL.begin({name for item in session.items for name in getattr(item, "fixturenames", ())} & POOL.names)
 
 
