@@ -13,12 +13,22 @@ SHUTDOWN_S = 1.0
 
 
 class Probes:
-    """`waiting` names what the process still waits for: empty means ready. Port 0: nothing is served."""
+    """`waiting` names what the process still waits for: empty means ready. Port 0: nothing is served.
 
-    def __init__(self, host: str, port: int, waiting: Callable[[], list[str]]) -> None:
+    `problems` are shown beside it, by what they concern: what does not work without making the process unready.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        waiting: Callable[[], list[str]],
+        problems: Callable[[], dict[str, str]] = dict,
+    ) -> None:
         self._host = host
         self._port = port
         self._waiting = waiting
+        self._problems = problems
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -48,7 +58,8 @@ class Probes:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         waiting = self._waiting()
-        return web.json_response({"ready": not waiting, "waiting": waiting}, status=503 if waiting else 200)
+        told = {"ready": not waiting, "waiting": waiting, "problems": self._problems()}
+        return web.json_response(told, status=503 if waiting else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -41,6 +41,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             settings.worker.metrics_host,
             settings.worker.metrics_port,
             lambda: [] if server.listening else ["forward"],
+            lambda: kube.problems.current,
         )
         await probes.start()
         stack.push_async_callback(probes.close)
