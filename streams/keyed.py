@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-import msgspec
 import structlog
 
 from streams.batch import Batch
 from streams.errors import Failure, Fatal, Retryable
 from streams.journal import Reader, Writer
 from streams.metrics import RETRIES
+from streams.owned import Fenced, Owned, decoder, waker
 from streams.partition import Partition, Sender
 from streams.record import Outgoing
 from streams.state import Core, State
@@ -54,12 +54,8 @@ class Log(Protocol):
     def backlog_end(self, partition: int) -> int: ...
 
 
-class Fenced(Exception):
-    """Another owner has claimed the partition since."""
-
-
 class Keyed(Generic[E]):
-    """`fail` ends the process. `new_id` makes the names of owners: never the same one twice."""
+    """`fail` ends the process, `alive` tells its watchdog. `new_id` makes names of owners: never the same one twice."""
 
     def __init__(
         self,
@@ -71,6 +67,7 @@ class Keyed(Generic[E]):
         state_topic: str,
         clock: Callable[[], int],
         fail: Callable[[BaseException], None],
+        alive: Callable[[], None] = lambda: None,
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
         self.name = name
@@ -80,9 +77,10 @@ class Keyed(Generic[E]):
         self._log = state_log
         self._clock = clock
         self._fail = fail
+        self._alive = alive
         self._new_id = new_id
-        self._owned: dict[int, _Owned[E]] = {}
-        self._loading: set[_Owned[E]] = set()
+        self._owned: dict[int, Owned[E]] = {}
+        self._loading: set[Owned[E]] = set()
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._assigned: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,7 +160,7 @@ class Keyed(Generic[E]):
                 await self._insist(owned)
         return out[0]
 
-    async def _insist(self, owned: _Owned[E]) -> None:
+    async def _insist(self, owned: Owned[E]) -> None:
         """Finish a step that was begun, however long it takes; raises once the partition is not ours any more."""
         while True:
             await asyncio.sleep(RETRY_S)
@@ -173,7 +171,7 @@ class Keyed(Generic[E]):
                     raise
 
     @asynccontextmanager
-    async def _working(self, partition: int) -> AsyncIterator[_Owned[E]]:
+    async def _working(self, partition: int) -> AsyncIterator[Owned[E]]:
         owned = self._owned.get(partition)
         if owned is None:
             raise Retryable("state_not_loaded", f"{self.name}-{partition}")
@@ -200,12 +198,12 @@ class Keyed(Generic[E]):
             else:
                 self._log.unfollow(owned.followed)
 
-    async def _claimed(self, number: int) -> _Owned[E]:
+    async def _claimed(self, number: int) -> Owned[E]:
         """Read the state, claim the partition, read on until the claim is seen to hold, finish the last step."""
         upgraded: list[str] = []
-        reader = Reader(self._new_id(), _decoder(self._core, upgraded, f"{self.state_topic}-{number}"))
-        followed = Followed(number, reader, _waker(wake := asyncio.Event()))
-        owned = _Owned[E](followed, wake)
+        reader = Reader(self._new_id(), decoder(self._core, upgraded, f"{self.state_topic}-{number}"))
+        followed = Followed(number, reader, waker(wake := asyncio.Event()))
+        owned = Owned[E](followed, wake, self._alive)
         self._loading.add(owned)
         self._log.follow(followed)
         try:
@@ -249,14 +247,14 @@ class Keyed(Generic[E]):
             except Retryable as error:
                 log.warning("keyed.load_failed", agent=self.name, partition=number, reason=str(error))
 
-    async def _give_up(self, owned: _Owned[E]) -> None:
+    async def _give_up(self, owned: Owned[E]) -> None:
         with suppress(Failure, Fenced, TimeoutError):
             async with asyncio.timeout(REVOKE_S), owned.partition.lock:
                 await owned.partition.settle()
                 await owned.partition.mark_sent()
         self._drop(owned)
 
-    def _drop(self, owned: _Owned[E]) -> None:
+    def _drop(self, owned: Owned[E]) -> None:
         owned.gone = True
         owned.wake.set()
         self._log.unfollow(owned.followed)
@@ -295,70 +293,3 @@ class Keyed(Generic[E]):
         task: asyncio.Task[None] = asyncio.ensure_future(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Owned(Generic[E]):
-    """A partition that is, or is about to be, ours."""
-
-    partition: Partition[E]
-
-    def __init__(self, followed: Followed, wake: asyncio.Event) -> None:
-        self.followed = followed
-        self.wake = wake
-        self.active_ms = 0
-        """When a batch last came, or when it was loaded."""
-        self.backlog_end = 0
-        """End of the input partition when it came to us, 0 when nothing of it waited."""
-        self.gone = False
-
-    def check(self) -> None:
-        """Raises unless what we write still counts, as far as is known."""
-        if self.followed.failure is not None:
-            raise self.followed.failure
-        if self.gone:
-            raise Retryable("revoked")
-        if self.followed.reader.epoch > self.followed.reader.mine > 0:
-            raise Fenced
-
-    async def confirm(self, seq: int) -> None:
-        await self.until(lambda: self.followed.reader.confirmed >= seq)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while True:
-            self.wake.clear()
-            # In this order: what is confirmed stands before any later claim.
-            if condition():
-                return
-            self.check()
-            await self.wake.wait()
-
-
-def _waker(event: asyncio.Event) -> Callable[[], None]:
-    loop = asyncio.get_running_loop()
-
-    def wake() -> None:
-        with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(event.set)
-
-    return wake
-
-
-def _decoder(core: Core[E], upgraded: list[str], where: str) -> Callable[[str, int, bytes], E]:
-    """Decodes entries of the core's version; those of the version before through its `upgrade`, noting their keys."""
-    decode = msgspec.json.Decoder(core.entry).decode
-    upgrade = getattr(core, "upgrade", None)
-
-    def decoded(key: str, version: int, entry: bytes) -> E:
-        if version == core.version:
-            return decode(entry)
-        if version == core.version - 1 and upgrade is not None:
-            upgraded.append(key)
-            return upgrade(key, entry)  # type: ignore[no-any-return]
-        raise Fatal(
-            "state_version",
-            f"{where} holds entries of version {version}; this program reads {core.version}"
-            + (f" and {core.version - 1}" if upgrade is not None else "")
-            + ": run the version that wrote them, or delete the topic to start without state",
-        )
-
-    return decoded

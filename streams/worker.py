@@ -106,6 +106,7 @@ class Worker:
             state_topic=state_topic,
             clock=self.clock,
             fail=self.fail,
+            alive=lambda: self.watchdog.tried(name),
         )
         self.keyed[name] = keyed
         source.on_assigned.append(keyed.assigned)

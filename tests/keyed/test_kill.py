@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from deploy.local.broker import Broker
@@ -29,6 +30,7 @@ KEYS = 97
 KILLS = 3
 PARTITIONS = 3
 control = catalogue()["platform.control"]
+pytestmark = pytest.mark.timeout(300)
 
 
 def topic(name: str) -> Topic:
@@ -79,16 +81,11 @@ def until(condition: Callable[[], bool], timeout_s: float) -> None:
         time.sleep(0.2)
 
 
-async def sent(producer: Producer, records: list[Outgoing]) -> None:
-    """Each once: a broker that is away makes the idempotent producer wait, not fail (its timeout is 30 s)."""
-    await producer.send(records)
-
-
 async def produce(kafka: Kafka, name: str, keys: list[str], pause_s: float) -> None:
     producer = Producer(kafka, "test")
     await producer.start()
     for start in range(0, len(keys), 1000):
-        await sent(producer, [Outgoing(name, b"x", key.encode()) for key in keys[start : start + 1000]])
+        await producer.send([Outgoing(name, b"x", key.encode()) for key in keys[start : start + 1000]])
         await asyncio.sleep(pause_s)
     await producer.close()
 
@@ -151,6 +148,7 @@ async def test_a_worker_that_comes_or_goes_in_peace_repeats_nothing(platform_kaf
         assert await counting.done() == 0
 
 
+@pytest.mark.long
 async def test_a_worker_that_was_paused_over_the_session_timeout_changes_nothing(
     platform_kafka: Kafka, tmp_path: Path
 ) -> None:
@@ -164,6 +162,7 @@ async def test_a_worker_that_was_paused_over_the_session_timeout_changes_nothing
         assert await counting.done() <= 2 * PARTITIONS * 500
 
 
+@pytest.mark.long
 async def test_counts_are_exact_over_a_broker_killed(own_broker: Broker, tmp_path: Path) -> None:
     async with Counting(own_broker.kafka, tmp_path, some_keys(RECORDS), 15) as counting:
         for _ in range(2):

@@ -29,6 +29,7 @@ from streams.settings import Kafka, Settings, environment
 from tests.parts.process import Process, free_port
 
 HERE = Path(__file__).parents[2]
+pytestmark = pytest.mark.timeout(400)
 
 
 def topic() -> Topic:
