@@ -197,7 +197,7 @@ class Api:
 
 def _authorization(config: Configuration) -> dict[str, str]:
     """Reads a renewed token from its file when it is due."""
-    token = config.get_api_key_with_prefix("BearerToken", "authorization")
+    token = (config.get_api_key_with_prefix("BearerToken", "authorization") or "").strip()
     if token:
         return {"Authorization": token if " " in token else f"Bearer {token}"}
     if config.username:
