@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LOOKED_AT = 300
+PLACES = {"namespace": "namespace_name", "pod": "pod_name", "container": "container_name"}
 MAX_STRUCTURED = 64 << 10
 MESSAGES = ("message", "msg", "event")
 UNSHOWN = frozenset({"level", "timestamp", "time", "ts", "@timestamp", "logger"})
@@ -47,5 +48,9 @@ def level(line: str) -> str:
 
 def shown(item: Mapping[str, Any]) -> dict[str, Any]:
     """An item of the logs list, with what the page needs beside the record."""
-    line = text(item["record"])
-    return {**item, "text": line, "level": level(line), "here": False}
+    record = item["record"]
+    line, kubernetes = text(record), record.get("kubernetes")
+    about: Mapping[str, Any] = kubernetes if isinstance(kubernetes, dict) else {}
+    place = {name: str(about.get(field) or "") for name, field in PLACES.items()}
+    more = {"place": place, "cluster": str(record.get("cluster") or "")}
+    return {**item, **more, "text": line, "level": level(line), "here": False}

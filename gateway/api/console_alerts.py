@@ -14,10 +14,11 @@ from gateway.api.alerts import ORDERS, known, mentions, shown
 from gateway.deps import audit
 from gateway.lists import Cursor, Names, Text, names, of_memory, sees, tenants
 from gateway.lists import shown as shown_hit
-from gateway.pages import PageRoute, Sent, Viewer, sent, viewer
+from gateway.pages import PageRoute, Sent, Viewer, sent, typed, viewer
 from gateway.problems import Problem
 from schemas.alerts import NO_TENANT, AlertState, Matcher, Silence, Status, alert_key
 from schemas.base import rfc3339
+from schemas.notifications import Notification
 from streams.muting import active, silenced_by, wrong_silence
 from streams.sinks.index.port import Kind, Query
 
@@ -143,7 +144,7 @@ async def _history(view: Viewer, fingerprint: str) -> list[dict[str, Any]]:
     if not view.who.may("notifications:read"):
         return []
     query = Query(kind=Kind.NOTIFICATIONS, names=(fingerprint,), tenants=tenants(view.who), limit=HISTORY)
-    return [shown_hit(hit) for hit in (await view.kit.index.search(query)).items]
+    return typed([shown_hit(hit) for hit in (await view.kit.index.search(query)).items], Notification)
 
 
 def _logs_query(state: AlertState) -> str:

@@ -11,10 +11,12 @@ from console import charts, lines
 from gateway import times
 from gateway.api.logs import counted, histogram_of
 from gateway.lists import Cursor, Names, Text, names, of_index, sees, shown, tenants
-from gateway.pages import PageRoute, Viewer, viewer
+from gateway.pages import PageRoute, Viewer, typed, viewer
 from gateway.problems import Problem
 from gateway.records import visible
 from schemas.base import rfc3339
+from schemas.kube import KubeEvent
+from schemas.notifications import Notification, Outcome
 from streams.sinks.index.port import Kind, Query
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -145,14 +147,16 @@ async def events(
         cursor=cursor,
     )
     page = of_index(await view.kit.index.search(query)).model_dump()
-    page["items"] = [item for item in page["items"] if isinstance(item["record"].get("involved"), dict)]
+    page["items"] = typed(page["items"], KubeEvent)
     return view.page("events.html", asked=asked, page=page)
 
 
 @router.get("/notifications")
 async def notifications(view: Annotated[Viewer, viewer("notifications:read")], cursor: Cursor = "") -> Response:
     query = Query(kind=Kind.NOTIFICATIONS, tenants=tenants(view.who), cursor=cursor)
-    return view.page("notifications.html", page=of_index(await view.kit.index.search(query)).model_dump())
+    page = of_index(await view.kit.index.search(query)).model_dump()
+    page["items"] = typed(page["items"], Notification)
+    return view.page("notifications.html", page=page)
 
 
 @router.get("/notifications/{id}")
@@ -164,8 +168,11 @@ async def notification(
     if hit is None or not sees(view.who, str(hit.record.get("tenant", ""))):
         raise Problem(404, "Not found", "there is no such notification (yet)")
     attempts = Query(kind=Kind.OUTCOMES, names=(id,), tenants=tenants(view.who), limit=A_PAGE, oldest_first=True)
-    outcomes = [shown(each) for each in (await view.kit.index.search(attempts)).items]
-    return view.page("notification.html", item=shown(hit), n=hit.record, outcomes=outcomes)
+    outcomes = typed([shown(each) for each in (await view.kit.index.search(attempts)).items], Outcome)
+    known = typed([shown(hit)], Notification)
+    if not known:
+        raise Problem(422, "That cannot be shown", "The record is not a notification as its schema says.")
+    return view.page("notification.html", item=known[0], n=known[0]["record"], outcomes=outcomes)
 
 
 def _object(value: bytes | None) -> dict[str, Any]:

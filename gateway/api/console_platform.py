@@ -18,11 +18,12 @@ from gateway.ledger import shown as shown_ledger
 from gateway.lists import Cursor, Text, pack, tenants, unpack
 from gateway.lists import shown as shown_hit
 from gateway.mail_store import MailStore
-from gateway.pages import PageRoute, Sent, Viewer, sent, viewer
+from gateway.pages import PageRoute, Sent, Viewer, sent, typed, viewer
 from gateway.problems import Problem
 from gateway.records import shown, visible
 from schemas.alerts import NO_TENANT
 from schemas.catalogue import catalogue, declared, dlq_name
+from schemas.platform import Gap
 from streams.errors import Failure, Retryable
 from streams.record import Record
 from streams.sinks.index.port import Kind, Query
@@ -68,7 +69,7 @@ async def _gaps(view: Viewer) -> list[dict[str, Any]]:
         found = await view.kit.index.search(Query(kind=Kind.GAPS, tenants=tenants(view.who), limit=GAPS))
     except Retryable:
         return []
-    return [shown_hit(hit) for hit in found.items]
+    return typed([shown_hit(hit) for hit in found.items], Gap)
 
 
 @router.get("/topics")

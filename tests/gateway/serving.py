@@ -18,7 +18,7 @@ from gateway.database import bootstrap
 from gateway.main import server
 from streams.batch import as_record, batch_of
 from streams.kafka import client
-from streams.record import Record
+from streams.record import Outgoing, Record
 from streams.settings import Cluster, Gateway, Kafka, Mailbox, Settings
 from streams.sinks.index.port import Kind, open_index
 from tests.parts.process import free_port
@@ -67,6 +67,14 @@ class Served:
         for value in values:
             data = value if isinstance(value, bytes) else orjson.dumps(value)
             producer.produce(topic, data, key=key, timestamp=timestamp)
+        assert producer.flush(60) == 0
+
+    def send(self, *records: Outgoing) -> None:
+        """Produce records as they are, headers and all."""
+        producer = Producer(client(self.kafka))
+        for record in records:
+            headers: Any = record.headers or []
+            producer.produce(record.topic, record.value, key=record.key, headers=headers)
         assert producer.flush(60) == 0
 
     def records(self, topic: str) -> list[Record]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -83,7 +82,7 @@ def test_dead_letters_are_listed_shown_and_replayed(served: Served) -> None:
     for n in range(3):
         record = Record("cicd.events", 0, n, b"k", b'{"n": %d}' % n, 1_767_607_200_000 + n)
         dead = letter(record, agent="a", reason="schema" if n else "other", detail="bad", attempt=1)
-        produce(served, dead.topic, dead.value, dead.headers)
+        served.send(dead)
     listed = orjson.loads(command(served.settings, "dlq", "list", "cicd.events", "--json").stdout)
     assert [item["original"]["offset"] for item in listed] == [2, 1, 0]
     assert "schema: bad" in command(served.settings, "dlq", "list").stdout
@@ -103,11 +102,3 @@ def test_status_says_what_there_is(served: Served) -> None:
     assert document["ready"]
     assert document["topics"]["logs"]["records"] == 0
     assert "dead letters" in command(served.settings, "status").stdout
-
-
-def produce(served: Served, topic: str, value: Any, headers: Any) -> None:
-    from confluent_kafka import Producer
-
-    producer = Producer(client(served.kafka))
-    producer.produce(topic, value, headers=headers)
-    assert producer.flush(60) == 0

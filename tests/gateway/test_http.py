@@ -330,8 +330,7 @@ def test_a_dead_letter_is_shown_and_sent_round_again_once_asked(served: Served) 
         letter(bad, agent="trigger-pipelines", reason="schema", detail="id: not text", attempt=1),
         source_letter("cicd.events", b"\xff\xfe" * 99, peer="10.1.1.1", reason="json", detail="no", now_ms=5, limit=10),
     ):
-        served_headers = outgoing.headers
-        produce(served, outgoing.topic, outgoing.value, outgoing.key, served_headers)
+        served.send(outgoing)
     page = eventually(lambda: full(served.get("/api/v1/dlq", topic="cicd.events"), 2))
     reasons = {item["reason"]: item for item in page["items"]}
     assert reasons["schema"]["original"] == {"topic": "cicd.events", "partition": 1, "offset": 42}
@@ -354,7 +353,7 @@ def test_a_replayed_log_without_a_key_keeps_its_place_as_its_id(served: Served) 
     served.produce("logs", {"log": "again", "cluster": "c"})
     record = next(r for r in served.records("logs") if b"again" in (r.value or b""))
     bad = letter(record, agent="index-logs", reason="refused", detail="", attempt=1)
-    produce(served, bad.topic, bad.value, bad.key, bad.headers)
+    served.send(bad)
     (item,) = eventually(lambda: full(served.get("/api/v1/dlq", topic="logs"), 1))["items"]
     body = {"topic": "logs", "offsets": [item["offset"]]}
     assert served.http.post("/api/v1/dlq/replay", json=body, headers=served.admin).json()["replayed"] == 1
@@ -366,16 +365,6 @@ def test_a_replayed_log_without_a_key_keeps_its_place_as_its_id(served: Served) 
 
 def marks(record: Record) -> list[tuple[str, bytes]]:
     return [header for header in record.headers or [] if header[0] == "request_id"]
-
-
-def produce(served: Served, topic: str, value: Any, key: Any, headers: Any) -> None:
-    from confluent_kafka import Producer
-
-    from streams.kafka import client
-
-    producer = Producer(client(served.kafka))
-    producer.produce(topic, value, key=key, headers=headers)
-    assert producer.flush(60) == 0
 
 
 @pytest.mark.parametrize("path", ["logs/0/999999", "logs/77/0", "nothing/0/0"])
