@@ -26,6 +26,8 @@ KINDS = {
     "notifications.outcomes": Kind.OUTCOMES,
 }
 """Where the records of a topic go."""
+READERS = 8
+"""Partitions written side by side: the index makes their batches durable together."""
 
 
 def register(worker: Worker) -> None:
@@ -35,7 +37,7 @@ def register(worker: Worker) -> None:
     async def write(batch: Batch) -> None:
         await index.write(KINDS[batch.topic], batch)
 
-    @worker.app.agent(source.channel, name=NAME)
+    @worker.app.agent(source.channel, name=NAME, concurrency=READERS)
     async def index_events(batches: faust.StreamT[Batch]) -> None:
         async for batch in batches:
             await worker.deliver(source, batch, write)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NAME = "index-logs"
 TOPIC = "logs"
+READERS = 4
+"""Partitions written side by side: the index makes their batches durable together."""
 
 
 def register(worker: Worker) -> None:
@@ -27,7 +29,7 @@ def register(worker: Worker) -> None:
     async def write(batch: Batch) -> None:
         await index.write(Kind.LOGS, batch)
 
-    @worker.app.agent(source.channel, name=NAME)
+    @worker.app.agent(source.channel, name=NAME, concurrency=READERS)
     async def index_logs(batches: faust.StreamT[Batch]) -> None:
         async for batch in batches:
             await worker.deliver(source, batch, write)

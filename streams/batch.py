@@ -94,6 +94,13 @@ class Batch:
         """False once finishing it means nothing: whoever works on it may stop."""
         return self.lease is Lease.WAITING or self.lease is Lease.HELD
 
+    def extend(self, messages: Sequence[Message], *, nbytes: int, at_end: bool) -> None:
+        """Append the records read next of its partition. Only while nobody was given it: `puts` is 0."""
+        self.messages = _appended(self.messages, messages)
+        self.nbytes += nbytes
+        self.end_offset = messages[-1].offset() + 1
+        self.at_end = at_end
+
     def claim(self) -> bool:
         """True for one caller; it then ends with `finish` or `release`."""
         if self.lease is not Lease.WAITING:
@@ -138,6 +145,13 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"Batch({self.topic}-{self.partition} {self.first_offset}..{self.end_offset - 1}, {self.lease.value})"
+
+
+def _appended(messages: Sequence[Message], more: Sequence[Message]) -> list[Message]:
+    """In place where it can be: a batch may grow by many small reads."""
+    out = messages if isinstance(messages, list) else list(messages)
+    out.extend(more)
+    return out
 
 
 def as_record(topic: str, partition: int, message: Message) -> Record:

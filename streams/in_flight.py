@@ -12,6 +12,8 @@ TP = tuple[str, int]
 
 RECORD_OVERHEAD = 256
 """Bytes a record costs here beside its value."""
+SHARE = 4
+"""A batch does not grow beyond this part of all bytes that may be unfinished."""
 FIRST_GUESS_BYTES = 1024.0
 """Size of a record before one was seen."""
 
@@ -51,20 +53,25 @@ class InFlight:
             tracker.forget()
 
     def add(self, tp: TP, messages: Sequence[Message], high: int) -> Batch:
-        """Records just read of an assigned partition. Raises ValueError when they are not beyond what was read."""
+        """Records just read of an assigned partition. They join a batch that nobody was given yet: batches grow when
+        the sink is slow. Raises ValueError when they are not beyond what was read."""
         tracker = self.trackers[tp]
         nbytes = sum(map(len, messages)) + RECORD_OVERHEAD * len(messages)
-        self._order += 1
-        batch = Batch(
-            *tp,
-            messages,
-            topic_id=tracker.topic_id,
-            nbytes=nbytes,
-            order=self._order,
-            at_end=messages[-1].offset() + 1 >= high,
-            on_change=partial(self._on_change, tracker),
-        )
-        tracker.add(batch)
+        at_end = messages[-1].offset() + 1 >= high
+        if tracker.growing(self._max_records - len(messages), self._max_bytes // SHARE) is not None:
+            batch = tracker.grow(messages, nbytes=nbytes, at_end=at_end)
+        else:
+            self._order += 1
+            batch = Batch(
+                *tp,
+                messages,
+                topic_id=tracker.topic_id,
+                nbytes=nbytes,
+                order=self._order,
+                at_end=at_end,
+                on_change=partial(self._on_change, tracker),
+            )
+            tracker.add(batch)
         tracker.high = max(tracker.high, high)
         self.records += len(messages)
         self.bytes += nbytes

@@ -8,9 +8,9 @@ of this state alone: a batch that was taken and dropped needs no finding, it is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from streams.batch import Batch, Lease
+from streams.batch import Batch, Lease, Message
 
 
 class Tracker:
@@ -39,6 +39,23 @@ class Tracker:
         self._batches.append(batch)
         self.expected = batch.end_offset
         self.high = max(self.high, batch.end_offset)
+
+    def growing(self, max_records: int, max_bytes: int) -> Batch | None:
+        """The last batch, when nobody was given it yet and it is below both bounds: what is read next may join it."""
+        last = self._batches[-1] if self._batches else None
+        if last is None or last.puts or last.lease is not Lease.WAITING:
+            return None
+        return last if len(last) < max_records and last.nbytes < max_bytes else None
+
+    def grow(self, messages: Sequence[Message], *, nbytes: int, at_end: bool) -> Batch:
+        """Append records just read to the last batch. Raises ValueError when they are not beyond it."""
+        last = self._batches[-1]
+        if messages[0].offset() < self.expected:
+            raise ValueError(f"offset {messages[0].offset()} comes after {self.expected - 1}")
+        last.extend(messages, nbytes=nbytes, at_end=at_end)
+        self.expected = last.end_offset
+        self.high = max(self.high, last.end_offset)
+        return last
 
     def at_end(self, offset: int) -> None:
         """The broker says there is nothing before `offset` that was not read (markers of transactions count too)."""
