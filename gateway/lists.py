@@ -6,13 +6,15 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
+from fastapi import Depends, Request
 from fastapi import Query as FromQuery
 from pydantic import BaseModel
 
 from gateway.principal import Principal
-from gateway.problems import bad_parameter
+from gateway.problems import Problem, bad_parameter
 from schemas.alerts import NO_TENANT
 from schemas.base import rfc3339
 from streams.sinks.index.port import Hit
@@ -75,6 +77,18 @@ def shown(hit: Hit) -> dict[str, Any]:
 
 def of_index(page: IndexPage) -> Page:
     return Page(items=[shown(hit) for hit in page.items], total=page.total, next=page.next)
+
+
+def page_instead(path: str) -> Any:
+    """A dependency that sends a person's browser, which follows a link from a mail, to the console's page (and its
+    login) instead of answering with JSON. `path` may hold path parameters."""
+
+    async def see(request: Request) -> None:
+        if "text/html" in request.headers.get("accept", ""):
+            params = {name: quote(str(value), safe="") for name, value in request.path_params.items()}
+            raise Problem(303, "See other", "for people", headers={"Location": path.format(**params)})
+
+    return Depends(see)
 
 
 def pack(position: Any) -> str:

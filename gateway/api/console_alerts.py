@@ -131,10 +131,12 @@ def matchers(state: AlertState, scope: str) -> list[Matcher]:
 
 
 def _found(view: Viewer, tenant: str, fingerprint: str) -> AlertState:
-    whose = tenant or view.who.tenant
+    """Without a tenant (a link from a mail has none): of the viewer's, else of any the viewer sees."""
     states = view.kit.views.alerts
-    state = states.get(alert_key(whose, fingerprint)) if sees(view.who, whose) else None
-    if state is None:
+    state = states.get(alert_key(tenant or view.who.tenant, fingerprint))
+    if state is None and not tenant:
+        state = next((each for each in states.values() if each.fingerprint == fingerprint), None)
+    if state is None or not sees(view.who, state.tenant):
         known(states.ready, ())
         raise Problem(404, "Not found", "There is no such alert (any more).")
     return state

@@ -9,7 +9,21 @@ from pydantic import BaseModel
 
 from gateway import times
 from gateway.deps import Clock, Principal, Search, need
-from gateway.lists import Cursor, Limit, Names, Page, Sort, Text, names, of_index, oldest_first, sees, shown, tenants
+from gateway.lists import (
+    Cursor,
+    Limit,
+    Names,
+    Page,
+    Sort,
+    Text,
+    names,
+    of_index,
+    oldest_first,
+    page_instead,
+    sees,
+    shown,
+    tenants,
+)
 from gateway.problems import Problem
 from streams.sinks.index.port import Kind, Query
 
@@ -110,13 +124,13 @@ async def audit_log(search: Search, by: Asked, who: Annotated[Principal, Depends
     return of_index(await search.search(Query(kind=Kind.AUDIT, tenants=tenants(who), **by)))
 
 
-@router.get("/api/v1/notifications/{id}")
+@router.get("/api/v1/notifications/{id}", dependencies=[page_instead("/notifications/{id}")])
 async def notification(
     id: str,  # noqa: A002
     search: Search,
     who: Annotated[Principal, Depends(need("notifications:read"))],
 ) -> NotificationOut:
-    """One notification and what became of it."""
+    """One notification and what became of it. A browser that follows a link from a mail is shown the page instead."""
     hit = await search.get(Kind.NOTIFICATIONS, id)
     if hit is None or not sees(who, str(hit.record.get("tenant", ""))):
         raise Problem(404, "Not found", f"there is no notification {id[:64]}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from gateway import cloudevents, publish
 from gateway.cluster import Snapshot
 from gateway.deps import Bus, Clock, Config, Kit, Principal, audit, need
-from gateway.lists import Cursor, Limit, Page, Sort, of_memory
+from gateway.lists import Cursor, Limit, Page, Sort, of_memory, page_instead
 from gateway.problems import Problem, bad_parameter
 from gateway.records import shown, visible
 from schemas.alerts import NO_TENANT
@@ -24,6 +23,7 @@ router = APIRouter(tags=["topics"])
 
 SOURCE = "publish"
 MAX_KEY = 256
+RECORD_PAGE = page_instead("/records/{topic}/{partition}/{offset}")
 
 
 class Accepted(BaseModel):
@@ -105,21 +105,18 @@ async def publish_events(
     return Accepted(accepted=len(events))
 
 
-@router.get("/api/v1/records/{topic}/{partition}/{offset}")
-@router.get("/api/v1/topics/{topic}/{partition}/{offset}", include_in_schema=False)
+@router.get("/api/v1/records/{topic}/{partition}/{offset}", dependencies=[RECORD_PAGE])
+@router.get("/api/v1/topics/{topic}/{partition}/{offset}", dependencies=[RECORD_PAGE], include_in_schema=False)
 async def record(
     topic: str,
     partition: Annotated[int, Path(ge=0, le=100_000)],
     offset: Annotated[int, Path(ge=0, le=2**62)],
-    request: Request,
     kit: Kit,
     who: Annotated[Principal, Depends(need("topics:{topic}:read"))],
 ) -> Response:
     """Exactly this record of Kafka, where evidence and mails point to. 404 when it is not there (any more)."""
     import msgspec
 
-    if "text/html" in request.headers.get("accept", ""):
-        return RedirectResponse(f"/records/{topic}/{partition}/{offset}", 303)
     if topic not in catalogue():
         raise Problem(404, "Not found", f"there is no topic {topic[:128]!r} in the catalogue")
     found = await kit.reader.one(topic, partition, offset)

@@ -108,6 +108,13 @@ def test_logs_are_found_with_histogram_context_and_record(served: Served, reader
     assert (api.status_code, api.headers["location"]) == (303, place)
 
 
+@pytest.mark.parametrize("path", ["records/logs/0/1", "notifications/n1"])
+def test_a_link_from_a_mail_leads_a_person_to_the_page(served: Served, path: str) -> None:
+    answer = httpx.get(f"{served.url}/api/v1/{path}", headers={"Accept": "text/html,*/*"})
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/{path}")
+    assert httpx.get(f"{served.url}/api/v1/{path}").status_code == 401
+
+
 def test_an_alert_is_silenced_and_the_silence_ended(served: Served, reader: httpx.Client) -> None:
     for state in (alert("pod-1"), alert("pod-2")):
         served.produce("alerts.state", encode(state), key=alert_key("platform", state.fingerprint).encode())
