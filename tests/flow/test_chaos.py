@@ -119,7 +119,10 @@ def test_a_hundred_thousand_under_fire_into_elasticsearch(on_elasticsearch: Loca
 
 
 def test_a_topic_deleted_and_recreated_loses_nothing(on_elasticsearch: Local) -> None:
-    """Records without a key: their ids hold the topic's id, so the new topic's offsets collide with nothing."""
+    """Records without a key: their ids hold the topic's id, so the new topic's offsets collide with nothing.
+
+    What is read before the recreation is noticed (2 s) may be stored under either id, so a few may be there twice.
+    """
     kafka = _kafka(on_elasticsearch)
     _produce(kafka, "recreated", range(1000))
     until(lambda: on_elasticsearch.count_logs(namespace="recreated"), lambda total: total == 1000)
@@ -127,7 +130,7 @@ def test_a_topic_deleted_and_recreated_loses_nothing(on_elasticsearch: Local) ->
     admin.delete_topics(["logs"])["logs"].result()
     until(lambda: topics.apply(kafka), lambda created: "logs" in created)
     _produce(kafka, "recreated", range(1000, 2000))
-    _arrives_exactly_once(on_elasticsearch, "recreated", 2000)
+    until(lambda: len(set(_numbers(on_elasticsearch, "recreated"))), lambda found: found == 2000, within_s=180)
 
 
 def _kafka(platform: Local) -> Kafka:
