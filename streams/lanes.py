@@ -107,7 +107,7 @@ class Lanes:
 
     async def _work_off(self, lane: Lane, partition: int, items: Sequence[tuple[Due, Attempt]]) -> None:
         for due, attempt in items:
-            if self._stopping:
+            if self._stopping or not await self._waits(partition, due):
                 return
             failure = await self._attempt(due, attempt)
             if isinstance(failure, Away):
@@ -119,6 +119,13 @@ class Lanes:
             lane.failures = 0
             if not await self._settle(partition, due, failure, last=attempt.last):
                 return
+
+    async def _waits(self, partition: int, due: Due) -> bool:
+        """Whether the partition is still ours and the delivery still to be made: both may have changed meanwhile."""
+        try:
+            return await self._ledger.apply(partition, lambda state: (self._outbox.waits(state, due), []))
+        except Retryable:
+            return False
 
     async def _attempt(self, due: Due, attempt: Attempt) -> Failure | None:
         try:

@@ -158,6 +158,11 @@ class Outbox:
         ready.sort(key=lambda each: (each.delivery.next_at_ms, *_order(each.notification)))
         return ready[:limit]
 
+    def waits(self, state: State[Entry], due: Due) -> bool:
+        """Whether `due` is still to be done: nobody tried or superseded it since."""
+        entry = state.get(due.key)
+        return entry is not None and entry.notification == due.notification and due.delivery in entry.deliveries
+
     def settle(
         self,
         state: State[Entry],

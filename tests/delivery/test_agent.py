@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agents import deliver_notifications
+from schemas.alerts import AlertState, Status
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Outcome, group_record_key, notification_id
 from streams.record import Outgoing
@@ -78,6 +81,24 @@ async def test_each_address_gets_its_mail_and_each_outcome_is_recorded(settings:
     assert smtp.recipients == ["ops@example.org"] * 2
 
 
+async def test_a_webhook_that_hangs_holds_no_mail_up(settings: Settings, smtp: Smtpd, tmp_path: Path) -> None:
+    async def hang(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(600)
+
+    hanging = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{hanging.sockets[0].getsockname()[1]}/hook"
+    config = tmp_path / "both.yml"
+    both = CONFIG.replace("ops@example.org, second@example.org", "ops@example.org")
+    config.write_text(f'{both}    webhook_configs: [{{url: "{url}"}}]\n')
+    changed = settings.model_copy(update={"alerting": Alerting(config=str(config))})
+    made = [notification(1, f"hang-{number}") for number in range(5)]
+    async with running(changed, deliver_notifications):
+        await send(settings.kafka, *map(outgoing, made))
+        # One hanging request takes 15 s: five in a row would take 75.
+        await until(lambda: len(smtp.received) >= 5, "all mails", 40)
+    hanging.close()
+
+
 async def test_mails_wait_for_a_server_that_is_away_and_all_arrive(settings: Settings, smtp: Smtpd) -> None:
     smtp.stop()
     made = [notification(1, f"away-{number}") for number in range(10)]
@@ -92,6 +113,23 @@ async def test_mails_wait_for_a_server_that_is_away_and_all_arrive(settings: Set
         smtp.start()
         await until(lambda: len(smtp.received) >= 20, "all mails")
     assert sorted(smtp.ids()) == sorted(f"<{each.id}@eventsphere>" for each in made for _ in range(2))
+
+
+def test_alerts_told_again_are_as_they_are_by_now() -> None:
+    then = alert()
+    over = msgspec.structs.replace(then, state=Status.RESOLVED, ends_at_ms=TIME + 5, updated_at_ms=TIME + 5)
+    again = msgspec.structs.replace(then, episode="e2", starts_at_ms=TIME + 9, updated_at_ms=TIME + 9)
+    older = msgspec.structs.replace(then, updated_at_ms=TIME - 1)
+
+    def by_now(state: AlertState | None) -> tuple[Status, int]:
+        (now,) = deliver_notifications.current([then], lambda _: state, TIME + 60)
+        return now.state, now.ends_at_ms
+
+    assert by_now(then) == (Status.FIRING, 0)
+    assert by_now(over) == (Status.RESOLVED, TIME + 5)
+    assert by_now(again) == (Status.RESOLVED, TIME + 9)
+    assert by_now(None) == (Status.RESOLVED, TIME + 60)
+    assert by_now(older) == (Status.FIRING, 0)
 
 
 async def test_what_was_sent_before_a_restart_is_not_sent_again(settings: Settings, smtp: Smtpd) -> None:

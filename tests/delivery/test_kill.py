@@ -68,11 +68,11 @@ async def test_none_missing_and_one_repeat_a_kill_at_most(platform_kafka: Kafka,
                 ),
             )
             wanted = len(smtp.received) + rng.randint(3, 20)
-            await until(lambda wanted=wanted: len(smtp.received) >= wanted, f"{wanted} mails", 90)  # type: ignore[misc]
+            await until(lambda wanted=wanted: len(smtp.received) >= wanted, f"{wanted} mails", 120, process=worker)  # type: ignore[misc]
             await asyncio.sleep(rng.random() / 20)
             await asyncio.to_thread(worker.kill)
             await asyncio.to_thread(worker.start)
-        await until(lambda: len(set(smtp.ids())) >= MAILS, "every mail", 120)
+        await until(lambda: len(set(smtp.ids())) >= MAILS, "every mail", 120, process=worker)
         with following(platform_kafka, "notifications.outcomes") as outcomes:
             await until(
                 lambda: len({o.notification for o in decoded(outcomes(), Outcome) if o.result == "sent"}) >= MAILS,

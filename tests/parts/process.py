@@ -141,6 +141,10 @@ class Process:
             time.sleep(0.05)
         raise RuntimeError(f"{self.name} was not ready within {timeout_s:.0f} s:\n{self.tail()}")
 
+    @property
+    def ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
     def stop(self, first: signal.Signals = signal.SIGTERM) -> None:
         if self._process is None:
             return

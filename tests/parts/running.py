@@ -94,9 +94,14 @@ def decoded(records: list[tuple[bytes | None, bytes | None]], type_: type[T]) ->
     return [msgspec.json.decode(value, type=type_) for _, value in records if value is not None]
 
 
-async def until(condition: Callable[[], object], what: str, timeout_s: float = 60) -> None:
-    """Wait for `condition()` (run in a thread) to be true."""
+async def until(
+    condition: Callable[[], object], what: str, timeout_s: float = 60, *, process: Process | None = None
+) -> None:
+    """Wait for `condition()` (run in a thread) to be true; `process`, which it depends on, must not end meanwhile."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while not await asyncio.to_thread(condition):
-        assert asyncio.get_running_loop().time() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        late = asyncio.get_running_loop().time() > deadline
+        if late or (process is not None and process.ended):
+            log = f"; its log ends with:\n{process.tail(30)}" if process is not None else ""
+            raise AssertionError(f"{'not in time' if late else 'the process ended'}: {what}{log}")
         await asyncio.sleep(0.1)

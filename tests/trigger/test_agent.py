@@ -112,7 +112,7 @@ async def test_one_build_each_across_kill_9(settings: Settings, server: Jenkins,
         for round_ in range(4):
             await asyncio.to_thread(worker.start)
             wanted = 3 * (round_ + 1)
-            await until(lambda wanted=wanted: len(commits(server)) >= wanted, f"{wanted} builds", 120)  # type: ignore[misc]
+            await until(lambda wanted=wanted: len(commits(server)) >= wanted, f"{wanted} builds", 120, process=worker)  # type: ignore[misc]
             await asyncio.to_thread(worker.kill)
         await asyncio.to_thread(worker.start)
         with following(settings.kafka, "pipelines.runs") as runs:
@@ -120,6 +120,7 @@ async def test_one_build_each_across_kill_9(settings: Settings, server: Jenkins,
                 lambda: all("succeeded" in states(runs(), server, f"k{number}") for number in range(12)),
                 "the end of all runs",
                 120,
+                process=worker,
             )
     finally:
         await asyncio.to_thread(worker.stop)
