@@ -181,6 +181,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == "crumbIssuer":
             kind = "hudson.security.csrf.DefaultCrumbIssuer"
             return {"_class": kind, "crumb": secrets.token_hex(16), "crumbRequestField": "Jenkins-Crumb"}
+        if path == "computer":
+            return self._computers()
         if path == "queue":
             waiting = [item for item in state.items if not item.build and not item.cancelled]
             return {"_class": "hudson.model.Queue", "items": [self._item(item) for item in waiting]}
@@ -197,6 +199,18 @@ class Handler(BaseHTTPRequestHandler):
             wanted = [each for each in builds if match[2] in ("lastBuild", str(each.number))]
             return self._build(wanted[-1]) if wanted else None
         return None
+
+    def _computers(self) -> dict[str, Any]:
+        """`/computer/api/json`: the built-in node, an executor for each build under way."""
+        kind = "hudson.model.FreeStyleBuild"
+        running = [{"_class": kind, "url": self._build_url(b)} for b in self.jenkins.builds if b.result is None]
+        node = {
+            "_class": "hudson.model.Hudson$MasterComputer",
+            "displayName": "Built-In Node",
+            "executors": [{"currentExecutable": each} for each in running] or [{"currentExecutable": None}],
+            "oneOffExecutors": [],
+        }
+        return {"_class": "hudson.model.ComputerSet", "computer": [node]}
 
     def _start(self, url: Any, *, by_token: bool) -> None:
         match = re.fullmatch(r"/job/((?:[^/]+)(?:/job/[^/]+)*?)/(build|buildWithParameters)", url.path)
