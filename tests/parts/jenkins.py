@@ -4,6 +4,7 @@ Followed, page by page:
 - jenkins.io/doc/book/using/remote-access-api: `api/json`, `tree` (with ranges), `X-Jenkins`, submitting jobs
 - jenkins.io/doc/book/security/csrf-protection: crumbs, `crumbIssuer/api/json`; API tokens are exempt
 - javadoc.jenkins.io hudson/model/Queue.html: an item waits (quiet period), is buildable, then left with an executable
+- javadoc.jenkins.io hudson/model/Computer.html: executors and what they run
 - javadoc.jenkins.io hudson/model/ParametersAction.html: parameters a job does not declare are dropped (SECURITY-170)
 
 tests/trigger/test_contract.py holds it to two foreign clients, python-jenkins and api4jenkins.
@@ -186,6 +187,8 @@ class Handler(BaseHTTPRequestHandler):
         if path == "queue":
             waiting = [item for item in state.items if not item.build and not item.cancelled]
             return {"_class": "hudson.model.Queue", "items": [self._item(item) for item in waiting]}
+        if path == "computer":
+            return {"_class": "hudson.model.ComputerSet", "computer": [self._computer()]}
         if match := re.fullmatch(r"queue/item/(\d+)", path):
             item = next((each for each in state.items if each.id == int(match[1])), None)
             return self._item(item) if item else None
@@ -203,11 +206,12 @@ class Handler(BaseHTTPRequestHandler):
     def _computers(self) -> dict[str, Any]:
         """`/computer/api/json`: the built-in node, an executor for each build under way."""
         kind = "hudson.model.FreeStyleBuild"
-        running = [{"_class": kind, "url": self._build_url(b)} for b in self.jenkins.builds if b.result is None]
+        under_way = [b for b in self.jenkins.builds if b.result is None]
+        running: list[Any] = [{"_class": kind, "url": self._build_url(build)} for build in under_way]
         node = {
             "_class": "hudson.model.Hudson$MasterComputer",
             "displayName": "Built-In Node",
-            "executors": [{"currentExecutable": each} for each in running] or [{"currentExecutable": None}],
+            "executors": [{"currentExecutable": each} for each in (running or [None])],
             "oneOffExecutors": [],
         }
         return {"_class": "hudson.model.ComputerSet", "computer": [node]}
@@ -268,6 +272,18 @@ class Handler(BaseHTTPRequestHandler):
             "property": [property_] if declared else [],
             "builds": builds,
             "lastBuild": builds[0] if builds else None,
+        }
+
+    def _computer(self) -> dict[str, Any]:
+        """The built-in node: an executor for each build that runs, and one that is idle."""
+        kind = "hudson.model.FreeStyleBuild"
+        running = [build for build in self.jenkins.builds if build.result is None]
+        busy = [{"_class": kind, "number": build.number, "url": self._build_url(build)} for build in running]
+        executors = [{"currentExecutable": each} for each in [*busy, None]]
+        name = "Built-In Node"
+        return {"_class": "hudson.model.Hudson$MasterComputer", "displayName": name} | {
+            "executors": executors,
+            "oneOffExecutors": [],
         }
 
     def _item(self, item: Item) -> dict[str, Any]:

@@ -32,11 +32,13 @@ def test_api4jenkins_starts_and_follows_a_build(server: Jenkins) -> None:
     client = api4jenkins.Jenkins(server.url, auth=(USER, TOKEN))
     assert client.version == VERSION
     job = client.get_job("pay-build")
+    server.state.quiet_s = 1.0
     item = job.build(EVENTSPHERE_RUN_ID="r2", COMMIT="def")
+    assert item.get_build() is None
     while not (build := item.get_build()):
         time.sleep(0.05)
     while build.building:
         time.sleep(0.05)
     assert build.result == "SUCCESS"
     assert {p.name: p.value for p in build.get_parameters()} == {"EVENTSPHERE_RUN_ID": "r2", "COMMIT": "def"}
-    assert build.get_job().full_name == "pay-build"
+    assert build.project.full_name == "pay-build"
