@@ -278,7 +278,7 @@ class Handler(BaseHTTPRequestHandler):
         """The built-in node: an executor for each build that runs, and one that is idle."""
         kind = "hudson.model.FreeStyleBuild"
         running = [build for build in self.jenkins.builds if build.result is None]
-        busy = [{"_class": kind, "number": build.number, "url": self._build_url(build)} for build in running]
+        busy: list[Any] = [{"_class": kind, "number": build.number, "url": self._build_url(build)} for build in running]
         executors = [{"currentExecutable": each} for each in [*busy, None]]
         name = "Built-In Node"
         return {"_class": "hudson.model.Hudson$MasterComputer", "displayName": name} | {
