@@ -188,6 +188,10 @@ class Connection:
                 await self._write(bytes(acks))
         except (ConnectionError, TimeoutError):
             self._writer.transport.abort()
+        except Exception:
+            # Nothing was acked: the sender has to notice, or it would wait for ever on a connection that looks well.
+            log.exception("forward delivery failed", peer=self.peer)
+            self._writer.transport.abort()
         finally:
             self._in_flight -= size
             self._shared.gate.remove(size)

@@ -10,7 +10,6 @@ null, extension types base64 text, and time extensions RFC 3339.
 
 from __future__ import annotations
 
-import math
 import struct
 from base64 import b64encode
 from collections.abc import Iterator
@@ -129,6 +128,10 @@ def _window(view: memoryview, bounds: list[int], index: int, prefix: str, contex
         except Invalid as error:
             window.bad.append(Bad(bytes(view[start:end]), error.reason, error.detail, key))
             continue
+        except (ValueError, ArithmeticError, TypeError) as error:
+            # Not foreseen, but never a reason to hold back the others, nor to have them sent for ever.
+            window.bad.append(Bad(bytes(view[start:end]), "bad_entry", f"{type(error).__name__}: {error}"[:200], key))
+            continue
         window.records.append(Outgoing(TOPIC, value, key, None, time_ms))
     return window
 
@@ -199,7 +202,7 @@ def nanoseconds(time: Any) -> int | None:
         ns = int(time.ns)
     elif type(time) is int:
         ns = time * SECOND_NS
-    elif type(time) is float and math.isfinite(time):
+    elif type(time) is float and 0 < time < LATEST_S:
         ns = round(time * 1_000_000) * 1000
     elif isinstance(time, datetime):
         ns = round(time.timestamp() * 1_000_000) * 1000

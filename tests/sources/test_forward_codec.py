@@ -90,7 +90,7 @@ def test_nanoseconds_are_kept_where_there_are_any() -> None:
     assert one([event_time(1_700_000_000, 1), {}])["@timestamp"] == "2023-11-14T22:13:20.000000001Z"
 
 
-@pytest.mark.parametrize("time", [None, "soon", -5, 0, 2**63, math.nan, True, {}])
+@pytest.mark.parametrize("time", [None, "soon", -5, 0, 2**63, 1e308, -1e308, math.inf, math.nan, True, {}])
 def test_a_time_that_is_none_is_the_time_of_arrival(time: Any) -> None:
     (record,), _ = read(packed([[time, {}]]))
     assert record.timestamp_ms == NOW_MS
@@ -216,7 +216,8 @@ def test_an_endless_frame_ends_at_the_limit() -> None:
 
 
 @given(
-    st.lists(st.tuples(times, records), min_size=1, max_size=5), st.sampled_from(["forward", "packed", "gzip", "zstd"])
+    st.lists(st.tuples(times | scalars, records), min_size=1, max_size=5),
+    st.sampled_from(["forward", "packed", "gzip", "zstd"]),
 )
 @settings(deadline=None, max_examples=150)
 def test_every_record_becomes_json(entries: list[tuple[Any, Any]], mode: str) -> None:
