@@ -20,7 +20,7 @@ def shown(record: Record, *, whole: bool = False) -> dict[str, Any]:
         "id": f"{letter.topic}/{record.offset}",
         "topic": letter.topic,
         "offset": record.offset,
-        "time": rfc3339(max(0, letter.time_ms)),
+        "time": rfc3339(max(0, record.timestamp_ms)),
         "reason": letter.reason,
         "detail": letter.detail,
         "stage": letter.stage,

@@ -19,6 +19,7 @@ from streams.record import Headers, Outgoing, Record
 PREFIX = "__connect.errors."
 ATTEMPT = "eventsphere.attempt"
 VERSION = "eventsphere.version"
+TIME = "eventsphere.timestamp"
 PEER = "eventsphere.peer"
 SHA256 = "eventsphere.sha256"
 SIZE = "eventsphere.size"
@@ -56,6 +57,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     headers: list[tuple[str, bytes]] = []
     """The original's own."""
     time_ms: int = 0
+    """The original's Kafka timestamp; the letter's own says when it was written, so that it is kept as long as others
+    however old the original is."""
 
     @property
     def complete(self) -> bool:
@@ -66,9 +69,8 @@ def letter(record: Record, *, agent: str, reason: str, detail: str, attempt: int
     """The dead letter of a consumed record that `agent` could not take."""
     about = _about(record.topic, record.partition, record.offset, agent, reason, detail)
     about += [(ATTEMPT, str(attempt).encode()), (VERSION, OWN_VERSION.encode())]
-    return Outgoing(
-        dlq_name(record.topic), record.value, record.key, [*(record.headers or []), *about], max(record.timestamp_ms, 0)
-    )
+    about.append((TIME, str(max(record.timestamp_ms, 0)).encode()))
+    return Outgoing(dlq_name(record.topic), record.value, record.key, [*(record.headers or []), *about])
 
 
 def source_letter(
@@ -89,7 +91,7 @@ def source_letter(
 def cut(dead: Outgoing, limit: int = SOURCE_LIMIT) -> Outgoing:
     """A letter that is over its topic's limit, with the first bytes only, and without the original's headers."""
     value = dead.value or b""
-    about = [(n, v) for n, v in dead.headers or [] if n.startswith(PREFIX) or n in (ATTEMPT, VERSION)]
+    about = [(n, v) for n, v in dead.headers or [] if n.startswith(PREFIX) or n in (ATTEMPT, VERSION, TIME)]
     about += [(SHA256, hashlib.sha256(value).hexdigest().encode()), (SIZE, str(len(value)).encode())]
     return dead._replace(value=value[:limit], headers=about)
 
@@ -99,7 +101,7 @@ def parse(record: Record) -> DeadLetter:
     ours: dict[str, str] = {}
     theirs: Headers = []
     for name, value in record.headers or []:
-        if name.startswith(PREFIX) or name in (ATTEMPT, VERSION, PEER, SHA256, SIZE):
+        if name.startswith(PREFIX) or name in (ATTEMPT, VERSION, TIME, PEER, SHA256, SIZE):
             ours[name] = (value or b"").decode("utf-8", "replace")
         else:
             theirs.append((name, value))
@@ -118,7 +120,7 @@ def parse(record: Record) -> DeadLetter:
         value=record.value,
         key=record.key,
         headers=theirs,
-        time_ms=record.timestamp_ms,
+        time_ms=_number(ours.get(TIME), record.timestamp_ms),
     )
 
 

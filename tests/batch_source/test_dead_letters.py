@@ -29,7 +29,9 @@ def back(dead: Outgoing) -> DeadLetter:
 
 @given(RECORDS, st.text(), st.text())
 def test_a_letter_reads_back_to_the_original(record: Record, reason: str, detail: str) -> None:
-    read = back(letter(record, agent="index-logs", reason=reason, detail=detail, attempt=6))
+    dead = letter(record, agent="index-logs", reason=reason, detail=detail, attempt=6)
+    read = back(dead)
+    assert dead.timestamp_ms == 0, "a letter is as old as itself, or retention would take those of old records at once"
     assert (read.topic, read.partition, read.offset) == (record.topic, record.partition, record.offset)
     assert (read.key, read.value, read.headers) == (record.key, record.value, record.headers or [])
     assert (read.stage, read.attempt, read.time_ms) == ("index-logs", 6, record.timestamp_ms)

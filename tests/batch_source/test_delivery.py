@@ -155,8 +155,9 @@ async def test_a_dead_letter_keeps_the_original_and_says_where_it_was() -> None:
 
     await bench.run(batch_of([record]), handle)
     (letter,) = bench.letters
-    assert (letter.topic, letter.key, letter.value, letter.timestamp_ms) == ("logs.dlq", b"key", b"\xff raw", 1234)
+    assert (letter.topic, letter.key, letter.value) == ("logs.dlq", b"key", b"\xff raw")
     headers = dict(letter.headers or [])
+    assert headers["eventsphere.timestamp"] == b"1234"
     assert headers["traceparent"] == b"00-a"
     assert headers["__connect.errors.topic"] == b"logs"
     assert headers["__connect.errors.partition"] == b"3"
