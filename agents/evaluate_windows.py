@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from schemas.base import UNREADABLE
 from schemas.rules import Match, Progress
 from streams.errors import Invalid
 from streams.record import Outgoing, Record
@@ -45,7 +46,7 @@ class EvaluateWindows:
         """Raises Invalid("decode") for what is neither a match nor progress."""
         try:
             message = _decoder.decode(record.value or b"")
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Invalid("decode", str(error)) from error
         evaluation = self._evaluation(state)
         if isinstance(message, Match):

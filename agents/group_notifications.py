@@ -15,7 +15,7 @@ import msgspec
 
 from schemas.alerting import AlertingConfig
 from schemas.alerts import AlertState, Silence, Status
-from schemas.base import encode
+from schemas.base import UNREADABLE, encode
 from schemas.headers import cloud_headers
 from schemas.notifications import Decision, Notification, Routed, group_record_key
 from streams import groups, muting
@@ -113,7 +113,7 @@ def parse(record: Record) -> Routed:
     """Raises Invalid: `decode`, `wrong_key`, `wrong_interval`."""
     try:
         routed = _decoder.decode(record.value or b"")
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("decode", str(error)) from error
     key = group_record_key(routed.tenant, routed.receiver, routed.group_key)
     if record.key != key.encode():

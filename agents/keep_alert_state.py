@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.alerts import Alert, AlertState, alert_key, fingerprint
-from schemas.base import digest, encode
+from schemas.base import UNREADABLE, digest, encode
 from schemas.headers import cloud_headers
 from streams import episodes
 from streams.due import Due
@@ -64,7 +64,7 @@ def parse(record: Record) -> Alert:
     """Raises Invalid: `decode`, `no_labels`, `wrong_fingerprint`, `wrong_key`, `wrong_time`, `from_the_future`."""
     try:
         alert = _decoder.decode(record.value or b"")
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("decode", str(error)) from error
     if not alert.labels:
         raise Invalid("no_labels", "an alert needs at least one label")

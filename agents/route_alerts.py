@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.alerting import AlertingConfig
 from schemas.alerts import AlertState, Status
-from schemas.base import digest, encode
+from schemas.base import UNREADABLE, digest, encode
 from schemas.headers import cloud_headers
 from schemas.notifications import Routed, group_record_key
 from streams.alerting import LiveConfig
@@ -74,7 +74,7 @@ def route_batch(config: AlertingConfig, batch: Batch) -> list[Outgoing]:
             continue
         try:
             out += routed(config, _decoder.decode(value))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             wrong[index] = str(error)
     if wrong:
         raise Invalid("decode", f"{len(wrong)} records are no alert states", wrong)

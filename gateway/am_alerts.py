@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.alerting import AlertingConfig
 from schemas.alerts import Alert, AlertState, Matcher, Silence, Status, alert_key, fingerprint
-from schemas.base import digest, encode, parse_time, rfc3339
+from schemas.base import UNREADABLE, digest, encode, parse_time, rfc3339
 from schemas.headers import cloud_headers
 from streams.matching import is_label_name, matches
 from streams.muting import Inhibitor, active, silenced_by
@@ -108,7 +108,7 @@ def outgoing(alert: Alert) -> Outgoing:
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
         out = decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ValueError(f"not what was expected: {error}") from None
     if isinstance(out, list) and len(out) > MAX_ALERTS:
         raise ValueError(f"more than {MAX_ALERTS} alerts at once")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from schemas.alerts import Matcher, Silence
-from schemas.base import digest, encode, parse_time, rfc3339
+from schemas.base import UNREADABLE, digest, encode, parse_time, rfc3339
 from schemas.headers import cloud_headers
 from streams.matching import matches
 from streams.muting import Phase, phase, wrong_silence
@@ -48,7 +48,7 @@ def read(body: bytes) -> Posted:
     """Raises ValueError."""
     try:
         posted = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ValueError(f"bad silence: {error}") from None
     if len(posted.matchers) > MAX_MATCHERS or max(len(posted.comment), len(posted.createdBy)) > MAX_TEXT:
         raise ValueError(f"at most {MAX_MATCHERS} matchers and {MAX_TEXT} characters of text are allowed")

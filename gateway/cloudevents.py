@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import msgspec
 
 from gateway.problems import Problem
+from schemas.base import UNREADABLE
 from streams.errors import Invalid
 
 STRUCTURED = "application/cloudevents+json"
@@ -81,14 +82,14 @@ def _binary(headers: Mapping[str, str], content_type: str, body: bytes) -> Cloud
 def _structured(body: bytes) -> CloudEvent:
     try:
         return msgspec.json.decode(body, type=CloudEvent)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("cloudevent", _told(error), {0: _told(error)}) from None
 
 
 def _batch(body: bytes) -> list[CloudEvent]:
     try:
         items = msgspec.json.decode(body, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("cloudevent", f"the batch is not a JSON array: {error}") from None
     if len(items) > MAX_EVENTS:
         raise Invalid("too_large", f"{len(items)} events: at most {MAX_EVENTS} in one batch")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from schemas.base import digest, parse_time
+from schemas.base import UNREADABLE, digest, parse_time
 from streams.errors import Invalid
 from streams.record import Outgoing
 
@@ -44,7 +44,7 @@ def lines(body: bytes) -> Iterable[Line]:
     if body.lstrip()[:1] == b"[":
         try:
             items = msgspec.json.decode(body, type=list[msgspec.Raw])
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Invalid("json", f"the array is not JSON: {error}") from None
         return (Line(number, bytes(item).strip()) for number, item in enumerate(items, 1))
     return _ndjson(body)

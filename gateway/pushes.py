@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.base import digest, parse_time
+from schemas.base import UNREADABLE, digest, parse_time
 from schemas.cicd import CicdEvent
 
 BRANCH = "refs/heads/"
@@ -182,7 +182,7 @@ def _event(
 def _decoded(body: bytes, type_: type[Any]) -> Any:
     try:
         return msgspec.json.decode(body, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"not a push as documented: {error}") from None
 
 

@@ -43,3 +43,6 @@ def parse_time(text: str) -> int:
 
 
 encode = msgspec.json.Encoder().encode
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be: not as expected, not UTF-8, nested too deeply."""

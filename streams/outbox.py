@@ -15,7 +15,7 @@ from enum import StrEnum
 
 import msgspec
 
-from schemas.base import Event, digest, encode
+from schemas.base import UNREADABLE, Event, digest, encode
 from schemas.headers import cloud_headers
 from schemas.notifications import Decision, Notification, Outcome, Result
 from streams.dead_letters import letter
@@ -245,7 +245,7 @@ def parse(record: Record) -> Notification:
     """Raises Invalid("decode")."""
     try:
         return _decoder.decode(record.value or b"")
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("decode", str(error)) from error
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 import re2
 
-from schemas.base import Event, digest, encode
+from schemas.base import UNREADABLE, Event, digest, encode
 from schemas.cicd import CicdEvent, PipelineRun, RunState
 from schemas.headers import cloud_headers
 from streams.dead_letters import letter
@@ -219,7 +219,7 @@ def parse(record: Record) -> CicdEvent:
     """Raises Invalid("decode")."""
     try:
         return _decoder.decode(record.value or b"")
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid("decode", str(error)) from error
 
 

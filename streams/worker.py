@@ -16,6 +16,7 @@ import faust
 import msgspec
 import structlog
 
+from schemas.base import UNREADABLE
 from schemas.platform import Control
 from streams.app import faust_app
 from streams.batch import Batch
@@ -173,7 +174,7 @@ class Worker:
             async for value in values:
                 try:
                     message = decode(value)
-                except msgspec.MsgspecError:
+                except UNREADABLE:
                     CONTROL_SKIPPED.inc()
                     continue
                 await self.control(message)
