@@ -19,6 +19,7 @@ from schemas.headers import cloud_headers
 from schemas.notifications import Routed, group_record_key
 from streams.alerting import LiveConfig
 from streams.batch import Batch
+from streams.envelope import opened, trace_of, traced
 from streams.errors import Invalid
 from streams.record import Outgoing
 from streams.routing import Destination, destinations
@@ -68,12 +69,11 @@ def route_batch(config: AlertingConfig, batch: Batch) -> list[Outgoing]:
     """Raises Invalid naming the records that are no alert states. Tombstones say nothing to a group."""
     out: list[Outgoing] = []
     wrong: dict[int, str] = {}
-    for index, message in enumerate(batch.messages):
-        value = message.value()
-        if value is None:
+    for index, record in enumerate(map(opened, batch.records())):
+        if record.value is None:
             continue
         try:
-            out += routed(config, _decoder.decode(value))
+            out += traced(routed(config, _decoder.decode(record.value)), trace_of(record.headers))
         except UNREADABLE as error:
             wrong[index] = str(error)
     if wrong:

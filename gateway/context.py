@@ -1,4 +1,4 @@
-"""What belongs to the request being served: its id, carried in a context variable into logs and Kafka headers."""
+"""What belongs to the request being served: its id and its trace, in context variables, into logs and Kafka headers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Empty outside of a request."""
+traceparent: ContextVar[str] = ContextVar("traceparent", default="")
+"""The caller's W3C trace context; empty when it sent none."""
 
 
 def accepted_request_id(offered: str) -> str:

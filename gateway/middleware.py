@@ -15,9 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import audit
-from gateway.context import REQUEST_ID_HEADER, accepted_request_id, request_id
+from gateway.context import REQUEST_ID_HEADER, accepted_request_id, request_id, traceparent
 from gateway.problems import Problem, respond, unexpected
 from gateway.services import Services
+from streams.envelope import TRACEPARENT, trace
 from streams.metrics import REQUEST_SECONDS, REQUESTS
 from streams.settings import Settings
 
@@ -59,6 +60,7 @@ class Gate:
         headers = dict(scope["headers"])
         identity = accepted_request_id(headers.get(REQUEST_ID_HEADER.lower().encode(), b"").decode("latin-1"))
         mark = request_id.set(identity)
+        traced = traceparent.set(trace(headers.get(TRACEPARENT.encode(), b"").decode("latin-1")))
         scope.setdefault("state", {})
         answer = _Answer(self, scope, send, identity)
         try:
@@ -74,6 +76,7 @@ class Gate:
             await unexpected(error, scope["path"])(scope, receive, answer)
         finally:
             request_id.reset(mark)
+            traceparent.reset(traced)
 
     async def before_answer(self, scope: Scope, status: int) -> None:
         services = getattr(self._app.state, "services", None)

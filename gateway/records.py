@@ -11,6 +11,7 @@ from gateway.lists import sees
 from gateway.principal import Principal
 from schemas.alerts import NO_TENANT
 from schemas.base import rfc3339
+from streams.envelope import opened
 from streams.record import Headers, Record
 
 MAX_HEADERS = 100
@@ -51,5 +52,5 @@ def visible(who: Principal, record: Record) -> bool:
     """Whether the caller may see it: a tenant's caller only what says it is its tenant's."""
     if who.tenant == NO_TENANT:
         return True
-    content = value(record.value).get("record")
-    return isinstance(content, dict) and sees(who, str(content.get("tenant", "")))
+    inner = value(opened(record).value).get("record")
+    return isinstance(inner, dict) and sees(who, str(inner.get("tenant", "")))

@@ -16,7 +16,7 @@ import structlog
 
 from gateway.accounts import Accounts
 from gateway.cluster import Cluster
-from gateway.context import KAFKA_HEADER, request_id
+from gateway.context import KAFKA_HEADER, request_id, traceparent
 from gateway.files import signing_key
 from gateway.ledger import Ledger
 from gateway.limits import Limits
@@ -25,6 +25,7 @@ from gateway.sessions import Sessions
 from gateway.tail import Tail
 from schemas.alerts import AlertState, Silence
 from schemas.catalogue import catalogue
+from streams.envelope import traced
 from streams.errors import Retryable
 from streams.producer import Producer
 from streams.record import Outgoing
@@ -46,12 +47,12 @@ def now_ms() -> int:
 
 
 class RequestProducer(Producer):
-    """The producer, writing the id of the request being served into the records' headers."""
+    """The producer, writing the id and the trace of the request being served into the records' headers."""
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         if identity := request_id.get():
             records = [_marked(record, identity.encode()) for record in records]
-        await super().send(records)
+        await super().send(list(traced(records, traceparent.get())))
 
 
 def _marked(record: Outgoing, identity: bytes) -> Outgoing:

@@ -11,6 +11,7 @@ from gateway.lists import sees
 from gateway.principal import Principal
 from gateway.problems import bad_parameter
 from schemas.alerts import NO_TENANT
+from streams.envelope import content
 from streams.rules.compiler import compile_all
 from streams.rules.inputs import INPUTS
 from streams.rules.lexer import SyntaxProblem
@@ -46,7 +47,7 @@ def keep(topic: str, who: Principal, *, condition: str, places: dict[str, str], 
         if not tests:
             return True
         try:
-            record = orjson.loads(value)
+            record = orjson.loads(content(value))
         except orjson.JSONDecodeError:
             return False
         return isinstance(record, dict) and all(test(record) for test in tests)

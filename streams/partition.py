@@ -16,6 +16,7 @@ import structlog
 from schemas.catalogue import DLQ_SUFFIX, catalogue
 from streams.batch import Batch
 from streams.dead_letters import cut, letter
+from streams.envelope import opened, trace_of, traced
 from streams.errors import Fatal, Invalid
 from streams.journal import Applied, Reader, Step, Writer
 from streams.metrics import DEAD_LETTERS
@@ -178,7 +179,8 @@ class Partition(Generic[E]):
     def _decide(self, record: Record, topic_id: str) -> None:
         self.state.mark()
         try:
-            self._add(list(self._core.decide(self.state, record)))
+            inner = opened(record)
+            self._add(list(traced(self._core.decide(self.state, inner), trace_of(inner.headers))))
         except Exception as error:
             if self.state.back_to_mark():
                 self.state = self.state.twin()

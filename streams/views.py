@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.envelope import content
 from streams.kafka import client
 from streams.metrics import VIEW_SKIPPED
 from streams.settings import Kafka
@@ -177,7 +178,7 @@ class View(Generic[T]):
                 continue
             try:
                 value = message.value()
-                out.append(((message.key() or b"").decode(), None if value is None else self._decode(value)))
+                out.append(((message.key() or b"").decode(), None if value is None else self._decode(content(value))))
             except Exception:  # whatever a record holds, the others stand
                 self._skipped.inc()
         return out
