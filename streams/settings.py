@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -283,9 +284,22 @@ def _read_secret(name: str, path: str) -> str:
 def _lines(error: ValidationError) -> list[str]:
     out = []
     for item in error.errors(include_input=False, include_url=False):
-        path = [str(part) for part in item["loc"]]
-        out.append(f"{PREFIX}{'__'.join(path).upper()} ({'.'.join(path)}): {item['msg']}")
+        path = item["loc"]
+        named = takewhile(lambda part: isinstance(part, str), path)  # of a list, the variable holds it whole
+        dotted = ".".join(map(str, path))
+        why = item["msg"].removeprefix("Value error, ").removeprefix(f"{dotted}: ")
+        if item["type"] == "extra_forbidden":
+            why = f"no such setting; here one of: {', '.join(_siblings(path))}"
+        out.append(f"{PREFIX}{'__'.join(map(str, named)).upper()} ({dotted}): {why}")
     return out
+
+
+def _siblings(path: tuple[int | str, ...]) -> list[str]:
+    """The settings there are beside the one at `path`."""
+    model: Any = Settings
+    for part in path[:-1]:
+        model = model.model_fields[part].annotation if isinstance(part, str) else get_args(model)[0]
+    return sorted(model.model_fields)
 
 
 def environment(settings: Settings) -> dict[str, str]:
