@@ -34,6 +34,23 @@ class Errors:
             log.warning("kafka.error", kind=kind.strip("_").lower(), error=error.str())
 
 
+class Reasons:
+    """Keeps what a client said is wrong, for the text of an error."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self.unauthorized = False
+        """The credentials were refused: waiting does not help."""
+
+    def __call__(self, error: KafkaError) -> None:
+        self._texts[error.name()] = error.str()
+        self.unauthorized = self.unauthorized or error.code() == KafkaError._AUTHENTICATION
+
+    def __str__(self) -> str:
+        told = [text for name, text in self._texts.items() if name != "_ALL_BROKERS_DOWN"]
+        return "; ".join(told) or "no broker answers; check address and security_protocol"
+
+
 errors = Errors()
 """Of all clients of this process: they talk to the same brokers."""
 

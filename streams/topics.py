@@ -9,15 +9,22 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+    TopicMetadata,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.catalogue import Topic, catalogue
-from streams.errors import Retryable
-from streams.kafka import client
+from streams.errors import Fatal, Retryable
+from streams.kafka import Reasons, client
 from streams.settings import Kafka
 
 TIMEOUT_S = 30.0
+CALL_S = 2.0
 
 
 class Difference(NamedTuple):
@@ -38,10 +45,9 @@ def partitions(topic: Topic, kafka: Kafka) -> int:
 
 def diff(kafka: Kafka, topics: Iterable[Topic] | None = None) -> list[Difference]:
     """What on the cluster is not as declared. Raises Retryable when the cluster does not answer."""
-    admin = AdminClient(client(kafka))
+    admin, present = _connected(kafka)
     wanted = list(topics if topics is not None else catalogue().values())
     try:
-        present = admin.list_topics(timeout=TIMEOUT_S).topics
         configs = _configs(admin, [t.name for t in wanted if t.name in present])
     except KafkaException as error:
         raise Retryable("bus_away", str(error)) from error
@@ -64,12 +70,8 @@ def apply(kafka: Kafka, topics: Iterable[Topic] | None = None, *, wait_s: float 
 
     Returns the names created. Raises Retryable when the cluster does not answer or a leader is missing in time.
     """
-    admin = AdminClient(client(kafka))
+    admin, present = _connected(kafka)
     wanted = list(topics if topics is not None else catalogue().values())
-    try:
-        present = admin.list_topics(timeout=TIMEOUT_S).topics
-    except KafkaException as error:
-        raise Retryable("bus_away", str(error)) from error
     new = [_new(t, kafka) for t in wanted if t.name not in present]
     created = []
     for name, future in (admin.create_topics(new, operation_timeout=TIMEOUT_S) if new else {}).items():
@@ -81,6 +83,27 @@ def apply(kafka: Kafka, topics: Iterable[Topic] | None = None, *, wait_s: float 
                 raise Retryable("topic_not_created", f"{name}: {error}") from error
     _await_leaders(admin, {t.name for t in wanted}, wait_s)
     return created
+
+
+def _connected(kafka: Kafka) -> tuple[AdminClient, dict[str, TopicMetadata]]:
+    """A client and the topics there are. Raises Retryable("bus_away") with what the client says is wrong, and Fatal
+    for settings that cannot be.
+
+    Asks in short calls: only between them signals and the client's own words are heard.
+    """
+    reasons = Reasons()
+    try:
+        admin = AdminClient(client(kafka) | {"error_cb": reasons})
+    except KafkaException as error:
+        raise Fatal("kafka_settings", error.args[0].str()) from error
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return admin, admin.list_topics(timeout=CALL_S).topics
+        except KafkaException as error:
+            admin.poll(0)
+            if reasons.unauthorized or time.monotonic() > deadline:
+                raise Retryable("bus_away", str(reasons)) from error
 
 
 def _new(topic: Topic, kafka: Kafka) -> NewTopic:
