@@ -56,8 +56,9 @@ class GroupNotifications:
     version = 1
     entry = Entry
 
-    def __init__(self, around: Surroundings, *, shadow: bool = False) -> None:
+    def __init__(self, around: Surroundings, *, shadow: bool = False, cluster: str = "") -> None:
         self._around = around
+        self._cluster = cluster
         self._send = Decision.SHADOW if shadow else Decision.SEND
         self._due: Due[Entry] = Due(groups.due_ms)
 
@@ -82,7 +83,8 @@ class GroupNotifications:
             return
         config = self._around.config()
         inhibitor = Inhibitor(config.inhibit_rules, self._around.firing() if config.inhibit_rules else ())
-        look = Look(config, muting.active(self._around.silences(), now_ms), inhibitor, now_ms, self._send)
+        silences = muting.active(self._around.silences(), now_ms)
+        look = Look(config, silences, inhibitor, now_ms, self._send, self._cluster)
         for key, entry in self._due.pop(state, now_ms):
             group = entry.group
             if group is None or groups.is_over(group, now_ms):
@@ -189,4 +191,7 @@ def register(worker: Worker) -> None:
         await around.live.on_control(message)
 
     worker.on_control(on_control)
-    worker.stateful(NAME, "alerts.routes", GroupNotifications(around, shadow=worker.settings.notify.mode == "shadow"))
+    settings = worker.settings
+    shadow = settings.notify.mode == "shadow"
+    core = GroupNotifications(around, shadow=shadow, cluster=settings.cluster.name or "local")
+    worker.stateful(NAME, "alerts.routes", core)

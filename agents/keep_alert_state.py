@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from schemas.alerts import Alert, AlertState, alert_key, fingerprint
+from schemas.alerts import Alert, AlertState, Evidence, alert_key, fingerprint
 from schemas.base import UNREADABLE, digest, encode
 from schemas.headers import cloud_headers
 from streams import episodes
@@ -38,14 +38,18 @@ class KeepAlertState:
     version = 1
     entry = Entry
 
-    def __init__(self) -> None:
+    def __init__(self, cluster: str = "") -> None:
+        """`cluster`: of observations that do not name theirs."""
+        self._cluster = cluster
         self._due: Due[Entry] = Due(episodes.due_ms)
 
     def decide(self, state: State[Entry], record: Record) -> Iterable[Outgoing]:
         """Raises Invalid for what is no alert."""
         alert = parse(record)
+        if not alert.cluster:
+            alert = msgspec.structs.replace(alert, cluster=self._cluster)
         key = alert_key(alert.tenant, alert.fingerprint)
-        entry, changes = episodes.observe(state.get(key), alert)
+        entry, changes = episodes.observe(state.get(key), alert, _itself(record, alert))
         self._due.put(state, key, entry)
         return [outgoing(key, change, alert.observed_at_ms) for change in changes]
 
@@ -58,6 +62,11 @@ class KeepAlertState:
                 entry, changes = episodes.advance(entry, now_ms)
                 self._due.put(state, key, entry)
             yield from (outgoing(key, change, now_ms) for change in changes)
+
+
+def _itself(record: Record, alert: Alert) -> Evidence:
+    """The observation as evidence: all there is to show of an alert that somebody else decided on."""
+    return Evidence(topic=record.topic, partition=record.partition, offset=record.offset, time_ms=alert.observed_at_ms)
 
 
 def parse(record: Record) -> Alert:
@@ -102,4 +111,4 @@ def _headers(key: str, alert: AlertState) -> list[tuple[str, bytes]]:
 
 
 def register(worker: Worker) -> None:
-    worker.stateful(NAME, "alerts", KeepAlertState())
+    worker.stateful(NAME, "alerts", KeepAlertState(worker.settings.cluster.name or "local"))

@@ -52,6 +52,7 @@ def outgoing(alert: AlertState, to: Destination) -> Outgoing:
         group_labels=to.group_labels,
         timing=to.route.timing,
         alert=alert,
+        cluster=alert.cluster,
     )
     key = group_record_key(alert.tenant, to.route.receiver, to.group_key)
     headers = cloud_headers(

@@ -106,7 +106,7 @@ class Runner:
 def register(worker: Worker) -> None:
     """Without triggers there is nothing to do: events are left for a worker that has some."""
     settings = worker.settings
-    core = Triggers(settings.triggers)
+    core = Triggers(settings.triggers, settings.cluster.name or "local")
     worker.stateful(NAME, TOPIC, core)
     if not settings.jenkins.url:
         return

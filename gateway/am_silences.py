@@ -55,7 +55,7 @@ def read(body: bytes) -> Posted:
     return posted
 
 
-def wanted(posted: Posted, *, identity: str, tenant: str, now_ms: int) -> Silence:
+def wanted(posted: Posted, *, identity: str, tenant: str, cluster: str, now_ms: int) -> Silence:
     """The silence a caller asks for; one that should have begun already begins now. Raises ValueError."""
     try:
         starts, ends = parse_time(posted.startsAt), parse_time(posted.endsAt)
@@ -74,6 +74,7 @@ def wanted(posted: Posted, *, identity: str, tenant: str, now_ms: int) -> Silenc
         comment=posted.comment,
         updated_at_ms=now_ms,
         tenant=tenant,
+        cluster=cluster,
     )
     if starts >= ends:
         raise ValueError("Failed to create silence: start time must be before end time")

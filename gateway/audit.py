@@ -50,7 +50,15 @@ def result(status: int) -> str:
 
 
 def record(
-    *, method: str, path: str, status: int, address: str, identity: str, now_ms: int, state: Mapping[str, Any]
+    *,
+    method: str,
+    path: str,
+    status: int,
+    address: str,
+    identity: str,
+    now_ms: int,
+    cluster: str,
+    state: Mapping[str, Any],
 ) -> PlatformAudit:
     """The audit record of one answered request. `state`: what the route said of it (gateway.deps.audit)."""
     who = state.get("principal")
@@ -71,6 +79,7 @@ def record(
         after=said.get("after"),
         reason=str(said.get("reason") or (f"needs {denied}" if denied else ""))[:512],
         tenant=who.tenant if isinstance(who, Principal) else "",
+        cluster=cluster,
     )
 
 
@@ -102,6 +111,7 @@ class Auditor:
             address=address,
             identity=request_id.get(),
             now_ms=services.clock(),
+            cluster=services.settings.cluster.name or "local",
             state=scope["state"],
         )
         if entry.actor == ANONYMOUS and self._anonymous.wait_s(address):

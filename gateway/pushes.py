@@ -77,6 +77,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     delivery: str
     now_ms: int
+    cluster: str = ""
 
     @property
     def event_id(self) -> str:
@@ -168,6 +169,7 @@ def _event(
         subject_id=f"{repository}@{branch}"[:MAX_TEXT],
         time_ms=time_ms or origin.now_ms,
         tenant=origin.tenant,
+        cluster=origin.cluster,
         repository=repository[:MAX_TEXT],
         branch=branch[:MAX_TEXT],
         commit=after[:128],

@@ -110,6 +110,8 @@ class Silence(Event, frozen=True, kw_only=True):
     updated_at_ms: int
     tenant: str = ""
     """Empty: over all tenants (platform)."""
+    cluster: str = ""
+    """Where it was made; it covers the alerts of every cluster."""
 
 
 def fingerprint(labels: dict[str, str]) -> str:

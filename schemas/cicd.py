@@ -56,3 +56,4 @@ class PipelineRun(Event, frozen=True, kw_only=True):
     reason: str = ""
     updated_at_ms: int
     tenant: str = ""
+    cluster: str = ""

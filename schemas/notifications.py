@@ -25,6 +25,7 @@ class Routed(Event, frozen=True, kw_only=True):
     group_labels: dict[str, str]
     timing: Timing
     alert: AlertState
+    cluster: str = ""
 
 
 class Decision(StrEnum):
@@ -69,6 +70,8 @@ class Notification(Event, frozen=True, kw_only=True):
     thread: str = ""
     context: Context = Context()
     decided_at_ms: int
+    cluster: str = ""
+    """That of its alerts; the platform's own when they are of several."""
 
 
 class Result(StrEnum):
@@ -93,6 +96,7 @@ class Outcome(Event, frozen=True, kw_only=True):
     reason: str = ""
     at_ms: int
     retry_at_ms: int = 0
+    cluster: str = ""
 
 
 def notification_id(tenant: str, receiver: str, group_key: str, flush: int) -> str:

@@ -49,3 +49,4 @@ class Control(Event, frozen=True, kw_only=True):
     type: str
     by: str = ""
     time_ms: int
+    cluster: str = ""

@@ -32,12 +32,15 @@ class Look:
         inhibitor: Inhibitor,
         now_ms: int,
         send: Decision,
+        cluster: str = "",
     ) -> None:
+        """`cluster`: the platform's own, for decisions about alerts of several."""
         self.config = config
         self.silences = silences
         self.inhibitor = inhibitor
         self.now_ms = now_ms
         self.send = send
+        self.cluster = cluster
 
     def belongs(self, alert: AlertState, group: Group) -> bool:
         """Whether the configuration still leads the alert into this group; after a change it may be another."""
@@ -122,7 +125,12 @@ class Look:
             truncated=len(alerts) - len(shown),
             thread=group.thread,
             decided_at_ms=self.now_ms,
+            cluster=self._cluster(alerts),
         )
+
+    def _cluster(self, alerts: Sequence[AlertState]) -> str:
+        named = {each.cluster for each in alerts}
+        return (named.pop() if len(named) == 1 else "") or self.cluster
 
 
 def _text(why: tuple[Decision, str]) -> str:

@@ -63,8 +63,8 @@ def due_ms(entry: Entry) -> int:
     return min((each for each in times if each), default=0)
 
 
-def observe(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
-    """Apply one observation."""
+def observe(entry: Entry | None, alert: Alert, itself: Evidence | None = None) -> tuple[Entry, list[Change]]:
+    """Apply one observation. `itself`: where it stands, the evidence of an episode whose observations bring none."""
     changes: list[Change] = []
     if entry is not None:
         if alert.observed_at_ms < entry.observed_at_ms:
@@ -74,9 +74,9 @@ def observe(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
     if 0 < alert.ends_at_ms <= alert.observed_at_ms:
         entry, more = _resolve(entry, alert)
     elif entry is None:
-        entry, more = _start(None, alert)
+        entry, more = _start(None, alert, itself)
     elif entry.alert.state is Status.RESOLVED:
-        entry, more = (entry, []) if _is_repeat(entry, alert) else _start(entry, alert)
+        entry, more = (entry, []) if _is_repeat(entry, alert) else _start(entry, alert, itself)
     else:
         entry, more = _refresh(entry, alert)
     return entry, changes + more
@@ -112,11 +112,12 @@ def _is_repeat(entry: Entry, alert: Alert) -> bool:
     )
 
 
-def _start(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
+def _start(entry: Entry | None, alert: Alert, itself: Evidence | None = None) -> tuple[Entry, list[Change]]:
     """A new episode, or the last one going on when `startsAt` is the same and it had fired."""
     goes_on = entry is not None and entry.visible and alert.starts_at_ms == entry.alert.starts_at_ms
     pending = alert.for_ms > 0 and not goes_on
     old = entry.alert if entry is not None else None
+    evidence = alert.evidence or ([itself] if itself else [])
     state = AlertState(
         tenant=alert.tenant,
         fingerprint=alert.fingerprint,
@@ -131,7 +132,7 @@ def _start(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
         cluster=alert.cluster,
         source=alert.source,
         acknowledged=old.acknowledged if old and goes_on else None,
-        evidence=_evidence(old.evidence if old and goes_on else [], alert.evidence),
+        evidence=_evidence(old.evidence if old and goes_on else [], evidence),
     )
     fresh = Entry(
         alert=state,

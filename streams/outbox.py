@@ -329,6 +329,7 @@ def _outcome(
         reason=str(failure)[:500] if failure else "",
         at_ms=now_ms,
         retry_at_ms=delivery.next_at_ms if result is Result.RETRY else 0,
+        cluster=notification.cluster,
     )
     headers = cloud_headers(
         topic=OUTCOMES,

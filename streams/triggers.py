@@ -72,8 +72,10 @@ class Triggers:
     version = 1
     entry = RunEntry
 
-    def __init__(self, triggers: Sequence[Trigger]) -> None:
+    def __init__(self, triggers: Sequence[Trigger], cluster: str = "") -> None:
+        """`cluster`: of events that do not name theirs."""
         self._triggers = list(triggers)
+        self._cluster = cluster
 
     def decide(self, state: State[RunEntry], record: Record) -> Iterable[Outgoing]:
         event = parse(record)
@@ -86,7 +88,7 @@ class Triggers:
             again = known is not None and known.step is Step.GIVEN_UP and is_replay(record)
             if known is not None and not (again and record.offset > known.offset):
                 continue  # known; only a replayed dead letter starts again what was given up
-            run = _run(trigger, event, run_id, record.timestamp_ms)
+            run = _run(trigger, event, run_id, record.timestamp_ms, event.cluster or self._cluster)
             asked = known.asked_at_ms if known else 0
             state[run_id] = RunEntry(
                 run=run,
@@ -268,7 +270,7 @@ def parameters(trigger: Trigger, event: CicdEvent, run_id: str) -> dict[str, str
     return out | {RUN_ID: run_id}
 
 
-def _run(trigger: Trigger, event: CicdEvent, run_id: str, now_ms: int) -> PipelineRun:
+def _run(trigger: Trigger, event: CicdEvent, run_id: str, now_ms: int, cluster: str) -> PipelineRun:
     return PipelineRun(
         run_id=run_id,
         trigger=trigger.name,
@@ -278,6 +280,7 @@ def _run(trigger: Trigger, event: CicdEvent, run_id: str, now_ms: int) -> Pipeli
         parameters=parameters(trigger, event, run_id),
         updated_at_ms=now_ms,
         tenant=event.tenant,
+        cluster=cluster,
     )
 
 

@@ -21,6 +21,7 @@ from schemas.platform import Control
 from streams.app import faust_app
 from streams.batch import Batch
 from streams.delivery import deliver
+from streams.envelope import content
 from streams.errors import Fatal
 from streams.keyed import Keyed
 from streams.metrics import CONTROL_SKIPPED
@@ -173,7 +174,7 @@ class Worker:
         async def control(values: faust.StreamT[bytes]) -> None:
             async for value in values:
                 try:
-                    message = decode(value)
+                    message = decode(content(value))
                 except UNREADABLE:
                     CONTROL_SKIPPED.inc()
                     continue

@@ -141,9 +141,9 @@ async def healthy(_who: Caller) -> Response:
 
 
 @router.post("/-/reload")
-async def reload(request: Request, alerting: Alerting, bus: Bus, clock: Clock, who: Writer) -> Response:
+async def reload(request: Request, alerting: Alerting, config: Config, bus: Bus, clock: Clock, who: Writer) -> Response:
     """Read the configuration again, here and in every worker; when it is wrong: 500 with file and line, no change."""
-    message = Control(type=CHANGED, by=who.name, time_ms=clock())
+    message = Control(type=CHANGED, by=who.name, time_ms=clock(), cluster=config.cluster.name or "local")
     audit(request, verb="reload", object="alerting")
     try:
         await alerting.live.on_control(message)
@@ -155,6 +155,7 @@ async def reload(request: Request, alerting: Alerting, bus: Bus, clock: Clock, w
         type=CHANGED,
         source="eventsphere/gateway",
         time_ms=message.time_ms,
+        subject=CHANGED,
     )
     await bus.send([Outgoing(CONTROL, encode(message), CHANGED.encode(), headers)])
     return Response(status_code=200)

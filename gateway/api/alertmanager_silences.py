@@ -50,7 +50,13 @@ async def post_silence(request: Request, kit: Kit, who: Writer) -> Response:
     now_ms = kit.clock()
     try:
         posted = am_silences.read(await request.body())
-        silence = am_silences.wanted(posted, identity=_new_id(kit), tenant=_tenant(who), now_ms=now_ms)
+        silence = am_silences.wanted(
+            posted,
+            identity=_new_id(kit),
+            tenant=_tenant(who),
+            cluster=kit.settings.cluster.name or "local",
+            now_ms=now_ms,
+        )
     except ValueError as error:
         return refuse(400, str(error))
     writes = [silence]

@@ -103,6 +103,7 @@ async def silence(request: Request, data: Annotated[Sent, sent("silences:write")
         comment=comment,
         updated_at_ms=now,
         tenant="" if view.who.tenant == NO_TENANT else view.who.tenant,
+        cluster=view.kit.settings.cluster.name or "local",
     )
     if wrong := wrong_silence(made):
         raise Problem(422, "That cannot be", f"The silence would be invalid: {wrong}.")

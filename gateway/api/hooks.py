@@ -43,7 +43,7 @@ async def github(hook: HookId, request: Request, config: Config, bus: Bus, clock
     found = _hook(config, "github", hook)
     body = await request.body()
     _prove(request, found, signatures.github(request.headers, body, found.secret.get_secret_value()))
-    origin = _origin(found, _delivery(request, body, "x-github-delivery"), clock())
+    origin = _origin(config, found, _delivery(request, body, "x-github-delivery"), clock())
     kind = request.headers.get("x-github-event", "")
     return await _take(bus, _parsed(pushes.github, _unwrapped(request, body), kind, origin), origin)
 
@@ -56,7 +56,7 @@ async def gitlab(hook: HookId, request: Request, config: Config, bus: Bus, clock
     secret = found.secret.get_secret_value()
     _prove(request, found, signatures.gitlab(request.headers, body, secret, clock() / 1000))
     names = ("idempotency-key", "webhook-id")
-    origin = _origin(found, _delivery(request, body, *names), clock())
+    origin = _origin(config, found, _delivery(request, body, *names), clock())
     kind = request.headers.get("x-gitlab-event", "")
     return await _take(bus, _parsed(pushes.gitlab, body, kind, origin), origin)
 
@@ -83,8 +83,15 @@ def _delivery(request: Request, body: bytes, *names: str) -> str:
     return given[:MAX_DELIVERY] or hashlib.sha256(body).hexdigest()
 
 
-def _origin(hook: Hook, delivery: str, now_ms: int) -> pushes.Origin:
-    return pushes.Origin(kind=hook.kind, hook=hook.id, tenant=hook.tenant, delivery=delivery, now_ms=now_ms)
+def _origin(config: Settings, hook: Hook, delivery: str, now_ms: int) -> pushes.Origin:
+    return pushes.Origin(
+        kind=hook.kind,
+        hook=hook.id,
+        tenant=hook.tenant,
+        delivery=delivery,
+        now_ms=now_ms,
+        cluster=config.cluster.name or "local",
+    )
 
 
 def _unwrapped(request: Request, body: bytes) -> bytes:

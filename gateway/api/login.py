@@ -100,4 +100,5 @@ def _locked(username: str, from_address: str, kit: Services) -> PlatformAudit:
         address=from_address,
         time_ms=now,
         reason=f"{kit.settings.gateway.login_attempts} wrong passwords",
+        cluster=kit.settings.cluster.name or "local",
     )

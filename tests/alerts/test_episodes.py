@@ -44,10 +44,12 @@ class Run:
         self.core = KeepAlertState()
         self.state: State[Entry] = State()
         self.out: list[Outgoing] = []
+        self.seen = 0
 
     def see(self, *observed: Alert) -> Run:
         for each in observed:
-            self.out += self.core.decide(self.state, record(each, len(self.out)))
+            self.out += self.core.decide(self.state, record(each, self.seen))
+            self.seen += 1
         return self
 
     def pass_to(self, at: int) -> Run:
@@ -82,6 +84,20 @@ def test_it_fires_and_resolves() -> None:
     assert first.episode == episode_id("platform", PRINT, T0)
     assert {out.key for out in run.out} == {KEY.encode()}
     assert {out.topic for out in run.out} == {TOPIC}
+
+
+def test_without_evidence_of_its_own_the_observation_that_began_it_is_the_evidence() -> None:
+    run = Run().see(alert(0), alert(MINUTE), alert(2 * MINUTE, ends=90_000))
+    stands = [Evidence(topic="alerts", partition=0, offset=0, time_ms=T0)]
+    assert [state.evidence for state in run.states if state] == [stands, stands]
+    log = Evidence(topic="logs", partition=3, offset=9)
+    assert [state.evidence for state in Run().see(alert(0, evidence=[log])).states if state] == [[log]]
+
+
+def test_an_observation_without_a_cluster_is_of_this_one() -> None:
+    for core, named, expected in (("here", "", "here"), ("here", "there", "there")):
+        made = KeepAlertState(core).decide(State(), record(alert(0, cluster=named)))
+        assert [msgspec.json.decode(out.value or b"", type=AlertState).cluster for out in made] == [expected]
 
 
 def test_it_resolves_when_its_end_passes_without_a_refresh() -> None:

@@ -159,6 +159,17 @@ def test_a_group_waits_then_keeps_its_rhythm() -> None:
     assert world.story == [(10, "send", Reason.FIRST, 2), (70, "send", Reason.NEW_ALERTS, 3)]
 
 
+@pytest.mark.parametrize(
+    ("clusters", "expected"), [(["east", "east"], "east"), (["east", "west"], "home"), ([""], "home")]
+)
+def test_a_decision_names_the_cluster_of_its_alerts_or_the_platforms(clusters: list[str], expected: str) -> None:
+    world = World()
+    world.core = GroupNotifications(world.around, cluster="home")
+    for number, cluster in enumerate(clusters):
+        world.take(msgspec.structs.replace(world.alert({"pod": str(number)}), cluster=cluster))
+    assert [each.cluster for each in world.run(30)] == [expected]
+
+
 def test_it_is_repeated_after_repeat_interval() -> None:
     world = World()
     world.fire()

@@ -91,3 +91,11 @@ def test_a_dead_letter_fits_where_the_original_did() -> None:
     for topic in declared().values():
         if topic.dead_letters:
             assert catalogue()[dlq_name(topic.name)].max_message_mib >= topic.max_message_mib
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_every_record_names_its_cluster(name: str) -> None:
+    topic = declared()[name]
+    struct = struct_of(topic)
+    assert struct is None or "cluster" in struct.__struct_fields__
+    assert json.loads(topic.example)["cluster"]

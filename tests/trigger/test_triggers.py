@@ -101,6 +101,13 @@ def test_three_deliveries_are_one_run() -> None:
     assert len(state) == 1
 
 
+@pytest.mark.parametrize(("named", "expected"), [("", "here"), ("there", "there")])
+def test_a_run_names_its_cluster(named: str, expected: str) -> None:
+    core, state = Triggers([TRIGGER], "here"), State[RunEntry]()
+    (run,) = runs(list(core.decide(state, record(push(cluster=named), 0))))
+    assert run.cluster == expected
+
+
 def test_a_run_goes_through_its_states() -> None:
     core, state = Triggers([TRIGGER]), State[RunEntry]()
     core.decide(state, record(push(), 0))
