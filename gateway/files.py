@@ -6,16 +6,22 @@ import os
 import secrets
 from pathlib import Path
 
+from streams.errors import Fatal
 from streams.settings import Settings
 
 KEY_FILE = "secret.key"
 
 
 def data_dir(settings: Settings) -> Path:
-    """The data directory, made if it is missing; default `eventsphere` in the user's data folder."""
+    """The data directory, made if it is missing; default `eventsphere` in the user's data folder. Raises Fatal."""
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     path = Path(settings.data_dir or f"{home}/eventsphere").expanduser()
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Fatal(
+            "data_dir", f"cannot keep anything in {path}: {error.strerror}; choose another --data-dir"
+        ) from None
     return path
 
 

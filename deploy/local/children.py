@@ -28,6 +28,8 @@ class Child(Protocol):
 
     @property
     def pid(self) -> int: ...
+    @property
+    def exit_code(self) -> int | None: ...
 
     def start(self) -> None: ...
     def alive(self) -> bool: ...
@@ -47,6 +49,10 @@ class Command:
     @property
     def pid(self) -> int:
         return self._process.pid if self._process else 0
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll() if self._process else None
 
     def start(self) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +80,10 @@ class BrokerChild:
     @property
     def pid(self) -> int:
         return self._broker.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        return None
 
     def start(self) -> None:
         self._broker.start()
@@ -140,6 +150,14 @@ class Supervisor:
         for child in self.children:
             while child.alive():
                 time.sleep(0.01)
+
+
+def tail(file: Path, limit: int = 2000) -> str:
+    """The last line of a log, for an error's text."""
+    with suppress(OSError):
+        lines = file.read_text("utf-8", "replace").strip().splitlines()
+        return lines[-1][-limit:] if lines else ""
+    return ""
 
 
 def cut_log(file: Path, limit: int = LOG_BYTES) -> None:

@@ -96,8 +96,12 @@ def running(data_dir: Path) -> Instance | None:
 @contextmanager
 def lock(data_dir: Path) -> Iterator[None]:
     """Hold the data directory for this process. Raises CannotStart when another holds it."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "lock").open("a") as file:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = (data_dir / "lock").open("a")
+    except OSError as error:
+        raise CannotStart(f"cannot keep anything in {data_dir}: {error.strerror}; choose another --data-dir") from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
-from deploy.local import instance, jars
+from deploy.local import checks, instance, jars, untold
 from deploy.local.broker import Broker, BrokerFailed, write_client_properties
-from deploy.local.children import BrokerChild, Command, Supervisor
+from deploy.local.children import BrokerChild, Command, Supervisor, tail
 from deploy.local.instance import CannotStart, Instance, Ports
 from deploy.local.plan import COMMANDS, child_environment, settled, with_kafka
 from deploy.local.progress import Progress
+from deploy.local.readiness import waits_for
 from gateway.database import bootstrap
 from gateway.files import data_dir as default_data_dir
 from streams import topics
-from streams.errors import Retryable
+from streams.errors import Failure, Fatal
 from streams.settings import Settings
 
 READY_S = 180.0
 STOP_S = 13.0
 """Of the 15 s a stop may take; the rest is for this process itself."""
 POLL_S = 0.1
+PATIENCE_S = 15.0
+"""From then on a start says what it waits for."""
+WRONG_SETTINGS = 2
+"""The exit code of a child that will never start as it is set."""
 STOP_ORDER = (("gateway", "sources"), ("worker",), ("broker",))
 
 
@@ -37,24 +41,22 @@ def up(settings: Settings, *, data_dir: str = "", port_base: int | None = None, 
     """Run until SIGTERM or SIGINT; returns the exit code. Raises CannotStart with what to do about it."""
     if data_dir:
         settings = settings.model_copy(update={"data_dir": data_dir})
-    folder = default_data_dir(settings).resolve()
+    try:
+        folder = default_data_dir(settings).resolve()
+    except Fatal as error:
+        raise CannotStart(error.detail) from None
     ports = Ports() if port_base is None else Ports.at(port_base)
     settings = settled(settings, ports, folder, chosen=port_base is not None)
+    checks.require_protected(settings)
+    os.umask(0o077)
     with ExitStack() as stack:
         stack.enter_context(instance.lock(folder))
-        _require_ports(settings, ports)
+        checks.require_ports(settings, ports)
         return _Run(settings, ports, folder, offline=offline).run()
 
 
-def _require_ports(settings: Settings, ports: Ports) -> None:
-    instance.require_free(settings.gateway.host, {"gateway": settings.gateway.port})
-    instance.require_free(settings.forward.host, {"forward": settings.forward.port})
-    inner = {"worker": ports.worker, "sources": ports.sources}
-    if not settings.kafka.bootstrap_servers:
-        inner |= {"kafka": ports.kafka, "controller": ports.controller}
-    if not settings.smtp.url.get_secret_value():
-        inner["smtp"] = ports.smtp
-    instance.require_free("127.0.0.1", inner)
+class _Stopped(BaseException):
+    """A signal came while starting: whatever is under way ends here."""
 
 
 class _Run:
@@ -66,6 +68,7 @@ class _Run:
         self._folder = folder
         self._offline = offline
         self._stop = False
+        self._starting = True
         self._ready = False
         self._progress = Progress()
         self._supervisor = Supervisor(started=self._again)
@@ -78,22 +81,36 @@ class _Run:
             self._await_ready()
             if not self._stop:
                 self._announce(password)
+            self._starting = False
             while not self._stop:
                 self._supervisor.poll()
                 time.sleep(POLL_S)
+        except BaseException:
+            # What a signal broke off may end in another exception than _Stopped: libraries wrap what they do not know.
+            if not self._stop:
+                raise
         finally:
+            self._starting = False
             self._progress.close()
             self._supervisor.stop(STOP_ORDER, STOP_S)
         return 0
 
     def _on_signal(self, _number: int, _frame: object) -> None:
-        self._stop = True
+        """A start may be far from the next look at `_stop`: it is broken off. Whatever hangs then ends in time too."""
+        if not self._stop:
+            self._stop = True
+            last = threading.Timer(STOP_S + 1, os._exit, (1,))
+            last.daemon = True
+            last.start()
+        if self._starting:
+            self._starting = False
+            raise _Stopped
 
-    def _start(self) -> str | None:
+    def _start(self) -> str:
         if not self._settings.kafka.bootstrap_servers:
             self._start_broker()
         with self._progress.step("Preparing the database"):
-            password = bootstrap(self._settings)
+            password = self._bootstrap()
         with self._progress.step("Creating topics"):
             self._apply_topics()
         with self._progress.step("Starting gateway, worker and sources"):
@@ -102,6 +119,12 @@ class _Run:
                 self._supervisor.add(Command(name, command, env, self._folder / "logs" / f"{name}.log"))
             self._publish()
         return password
+
+    def _bootstrap(self) -> str:
+        try:
+            return untold.keep(self._folder, bootstrap(self._settings))
+        except Failure as error:
+            raise CannotStart(str(error)) from error
 
     def _start_broker(self) -> None:
         try:
@@ -121,24 +144,36 @@ class _Run:
     def _apply_topics(self) -> None:
         try:
             topics.apply(self._settings.kafka)
-        except Retryable as error:
+        except Failure as error:
             where = self._settings.kafka.bootstrap_servers
             raise CannotStart(f"Kafka at {where} does not do what is asked: {error.detail or error.reason}") from error
 
     def _await_ready(self) -> None:
-        deadline = time.monotonic() + READY_S
+        began, said = time.monotonic(), ""
         with self._progress.step("Waiting until every part is ready"):
-            while not self._stop and not self._is_ready():
+            while not self._stop and (why := self._waits_for()):
                 self._supervisor.poll()
-                if time.monotonic() > deadline:
-                    raise CannotStart(f"not ready within {READY_S:.0f} s; see the logs in {self._folder / 'logs'}")
+                self._require_startable()
+                waited = time.monotonic() - began
+                if waited > READY_S:
+                    logs = self._folder / "logs"
+                    raise CannotStart(f"not ready within {READY_S:.0f} s: {why}. The logs are in {logs}")
+                if waited > PATIENCE_S and why != said:
+                    self._progress.note(f"still waiting: {why}")
+                    said = why
                 time.sleep(POLL_S)
         self._ready = True
         self._publish()
 
-    def _is_ready(self) -> bool:
-        urls = [f"{self._url}/readyz", *self._settings.gateway.ready_urls]
-        return all(_answers(url) for url in urls)
+    def _waits_for(self) -> str:
+        ready = dict(zip(("worker", "sources"), self._settings.gateway.ready_urls, strict=True))
+        return waits_for(ready | {"gateway": f"{self._url}/readyz"})
+
+    def _require_startable(self) -> None:
+        """Raises CannotStart when a child said that it never will, with its words."""
+        for child in self._supervisor.children:
+            if child.exit_code == WRONG_SETTINGS:
+                raise CannotStart(f"{child.name} does not start: {tail(child.log_file)}")
 
     @property
     def _url(self) -> str:
@@ -150,9 +185,10 @@ class _Run:
         self._progress.close()
         print(f"gateway: {self._url}")
         print(f"forward: {self._settings.forward.host}:{self._settings.forward.port}")
-        print(f"kafka: {self._settings.kafka.bootstrap_servers}")
+        print(f"kafka: {self._settings.kafka.bootstrap_servers}", flush=True)
         if password:
-            print(f"admin password: {password}")
+            print(f"admin password: {password}", flush=True)
+            untold.told(self._folder)
         self._progress.note(
             f"Ready. Open {self._url} (user: admin). Try `eventsphere demo` in another terminal. Ctrl-C stops it all."
         )
@@ -173,11 +209,3 @@ class _Run:
                 restarts=self._supervisor.restarts,
             ),
         )
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310  # loopback, http
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -66,7 +66,8 @@ def connected(data_dir: str = "") -> Settings:
     out = settings(data_dir)
     if out.kafka.bootstrap_servers:
         return out
-    folder = folder_of(out).resolve()
+    with reported():
+        folder = folder_of(out).resolve()
     running = instance.running(folder)
     if running is None:
         fail(

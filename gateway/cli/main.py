@@ -63,8 +63,12 @@ def fetch() -> None:
     from deploy.local.progress import Progress
 
     progress = Progress()
-    with progress.step("Fetching Apache Kafka 4.3.1 (45 MB, once)", "Apache Kafka is here"):
-        jars.fetch()
+    try:
+        with progress.step("Fetching Apache Kafka 4.3.1 (45 MB, once)", "Apache Kafka is here"):
+            jars.fetch()
+    except jars.NotFetched as error:
+        progress.close()
+        context.fail(str(error))
     progress.close()
 
 
