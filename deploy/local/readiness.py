@@ -11,11 +11,8 @@ MAX_ANSWER = 64 << 10
 
 
 def waits_for(urls: Mapping[str, str]) -> str:
-    """The first part that is not ready, and why in its own words; empty when all are. `urls`: `/readyz` by part."""
-    for name, url in urls.items():
-        if why := _unready(name, url):
-            return why
-    return ""
+    """The parts that are not ready, each with why in its own words; empty when all are. `urls`: `/readyz` by part."""
+    return "; ".join(filter(None, (_unready(name, url) for name, url in urls.items())))
 
 
 def _unready(name: str, url: str) -> str:
