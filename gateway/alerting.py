@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -14,11 +14,13 @@ from fastapi.responses import JSONResponse
 
 from gateway import am_silences
 from gateway.services import Services
-from schemas.alerts import Matcher
+from schemas.alerting import AlertingConfig
+from schemas.alerts import AlertState, Matcher, Silence, Status, Suppressed
 from schemas.platform import Control
 from streams.alerting import LiveConfig, WrongConfig
 from streams.errors import Failure
 from streams.matching import parse_matcher
+from streams.muting import Inhibitor, active, silenced_by
 from streams.record import Outgoing
 from streams.views import View
 
@@ -28,6 +30,25 @@ CONTROL = "platform.control"
 SWEEP_S = 600.0
 MAX_FILTERS = 32
 Filters = Annotated[list[str], Query(alias="filter", max_length=MAX_FILTERS)]
+
+
+class Suppression:
+    """What keeps alerts from being notified at this moment, as API v2 tells it; one look for a whole list."""
+
+    def __init__(
+        self, config: AlertingConfig, alerts: Iterable[AlertState], silences: Iterable[Silence], now_ms: int
+    ) -> None:
+        self.silences = active(silences, now_ms)
+        self._inhibitor = Inhibitor(config.inhibit_rules, alerts)
+
+    def of(self, alert: AlertState) -> Suppressed:
+        told = alert.suppressed
+        inhibited = self._inhibitor.inhibited_by(alert) if alert.state is not Status.RESOLVED else []
+        return Suppressed(
+            silences=sorted({*told.silences, *silenced_by(alert, self.silences)}),
+            inhibited_by=sorted({*told.inhibited_by, *inhibited}),
+            muted_by=told.muted_by,
+        )
 
 
 class State:
@@ -50,6 +71,11 @@ class State:
             old = am_silences.forgettable(silences.values(), self._services.clock())
             with suppress(Failure):
                 await self._services.producer.send([Outgoing("silences", None, each.encode()) for each in old])
+
+    def suppression(self) -> Suppression:
+        views = self._services.views
+        now_ms = self._services.clock()
+        return Suppression(self.live.current, views.alerts.values(), views.silences.values(), now_ms)
 
     async def close(self) -> None:
         for task in self._tasks:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
-from gateway.deps import Clock, Principal, Views, need
+from gateway.alerting import Alerting
+from gateway.deps import Principal, Views, need
 from gateway.lists import Cursor, Limit, Names, Page, Sort, Text, names, of_memory, sees
 from gateway.problems import Problem, bad_parameter
-from schemas.alerts import AlertState, Evidence, Status, alert_key
+from schemas.alerts import AlertState, Evidence, Status, Suppressed, alert_key
 from schemas.base import rfc3339
 from streams.errors import Retryable
-from streams.muting import active, silenced_by
 
 router = APIRouter(tags=["alerts"])
 
@@ -31,7 +31,7 @@ ORDERS: dict[str, Callable[[AlertState], Any]] = {
 @router.get("/api/v1/alerts")
 async def alerts(
     views: Views,
-    clock: Clock,
+    alerting: Alerting,
     who: Annotated[Principal, READ],
     q: Text = "",
     state: Names = "",
@@ -58,17 +58,17 @@ async def alerts(
         and _is_among(alert.labels.get("severity", ""), names("severity", severity))
         and mentions(alert, q.lower())
     ]
-    silences = active(views.silences.values(), clock())
+    suppression = alerting.suppression()
 
     def show(alert: AlertState) -> dict[str, Any]:
-        return shown(alert, silenced_by(alert, silences))
+        return shown(alert, suppression.of(alert))
 
     return of_memory(found, order=ORDERS[field], reverse=sort.startswith("-"), limit=limit, cursor=cursor, show=show)
 
 
 @router.get("/api/v1/alerts/{fingerprint}")
 async def alert(
-    fingerprint: str, views: Views, clock: Clock, who: Annotated[Principal, READ], tenant: str = ""
+    fingerprint: str, views: Views, alerting: Alerting, who: Annotated[Principal, READ], tenant: str = ""
 ) -> dict[str, Any]:
     """One alert, by its fingerprint (of the caller's tenant unless `tenant` says another)."""
     whose = tenant or who.tenant
@@ -76,7 +76,7 @@ async def alert(
     if state is None:
         known(views.alerts.ready, ())
         raise Problem(404, "Not found", f"there is no alert {fingerprint[:32]}")
-    return shown(state, silenced_by(state, active(views.silences.values(), clock())))
+    return shown(state, alerting.suppression().of(state))
 
 
 def known(ready: bool, states: Iterable[AlertState]) -> Iterable[AlertState]:
@@ -86,8 +86,8 @@ def known(ready: bool, states: Iterable[AlertState]) -> Iterable[AlertState]:
     return states
 
 
-def shown(alert: AlertState, silenced: Sequence[str]) -> dict[str, Any]:
-    """An alert as the API gives it; evidence links to the exact records. `silenced`: by which silences, now."""
+def shown(alert: AlertState, suppressed: Suppressed) -> dict[str, Any]:
+    """An alert as the API gives it; evidence links to the exact records. `suppressed`: by what, now."""
     return {
         "tenant": alert.tenant,
         "fingerprint": alert.fingerprint,
@@ -104,9 +104,9 @@ def shown(alert: AlertState, silenced: Sequence[str]) -> dict[str, Any]:
         "source": alert.source,
         "acknowledged": _acknowledged(alert),
         "suppressed": {
-            "silences": sorted({*alert.suppressed.silences, *silenced}),
-            "inhibited_by": alert.suppressed.inhibited_by,
-            "muted_by": alert.suppressed.muted_by,
+            "silences": suppressed.silences,
+            "inhibited_by": suppressed.inhibited_by,
+            "muted_by": suppressed.muted_by,
         },
         "evidence": [_evidence(each) for each in alert.evidence],
     }

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gateway import am_silences
+from gateway.alerting import State, Suppression
 from gateway.api.alerts import ORDERS, known, mentions, shown
 from gateway.deps import audit
 from gateway.lists import Cursor, Names, Text, names, of_memory, sees, tenants
@@ -19,7 +20,7 @@ from gateway.problems import Problem
 from schemas.alerts import NO_TENANT, AlertState, Matcher, Silence, Status, alert_key
 from schemas.base import rfc3339
 from schemas.notifications import Notification
-from streams.muting import active, silenced_by, wrong_silence
+from streams.muting import wrong_silence
 from streams.sinks.index.port import Kind, Query
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -51,14 +52,14 @@ async def alerts(
     ]
     counts = Counter(alert.state for alert in found)
     wanted = [alert for alert in found if not state or alert.state in names("state", state)]
-    silences = active(views.silences.values(), view.kit.clock())
+    suppression = _suppression(view)
     page = of_memory(
         wanted,
         order=ORDERS["urgency"],
         reverse=False,
         limit=A_PAGE,
         cursor=cursor,
-        show=lambda alert: shown(alert, silenced_by(alert, silences)),
+        show=lambda alert: shown(alert, suppression.of(alert)),
     ).model_dump()
     return view.page(
         "alerts.html",
@@ -72,14 +73,14 @@ async def alerts(
 @router.get("/alerts/{fingerprint}")
 async def alert(fingerprint: str, view: Annotated[Viewer, viewer("alerts:read")], tenant: str = "") -> Response:
     state = _found(view, tenant, fingerprint)
-    silences = active(view.kit.views.silences.values(), view.kit.clock())
-    covering = set(silenced_by(state, silences))
+    suppression = _suppression(view)
+    suppressed = suppression.of(state)
     return view.page(
         "alert.html",
-        alert=shown(state, sorted(covering)),
+        alert=shown(state, suppressed),
         generator=state.generator_url if state.generator_url.startswith(("http://", "https://")) else "",
         logs=_logs_query(state),
-        silences=[_silence(silence) for silence in silences if silence.id in covering],
+        silences=[_silence(silence) for silence in suppression.silences if silence.id in suppressed.silences],
         history=await _history(view, fingerprint),
         may_silence=view.who.may("silences:write"),
     )
@@ -129,6 +130,11 @@ def matchers(state: AlertState, scope: str) -> list[Matcher]:
     wanted = {"alert": None, "namespace": ("alertname", "namespace"), "name": ("alertname",)}.get(scope)
     labels = {name: text for name, text in state.labels.items() if (wanted is None or name in wanted) and text}
     return [Matcher(name=name, value=labels[name]) for name in sorted(labels)]
+
+
+def _suppression(view: Viewer) -> Suppression:
+    alerting: State = view.request.app.state.alerting
+    return alerting.suppression()
 
 
 def _found(view: Viewer, tenant: str, fingerprint: str) -> AlertState:

@@ -193,6 +193,10 @@ def test_one_alert_inhibits_another(world: World) -> None:
     effect = next(a for a in world.served.get("/api/v2/alerts") if a["labels"]["alertname"] == "Effect")
     assert effect["status"]["state"] == "suppressed"
     assert effect["status"]["inhibitedBy"]
+    (listed,) = world.served.get("/api/v1/alerts", q="Effect")["items"]
+    assert listed["suppressed"]["inhibited_by"] == effect["status"]["inhibitedBy"]
+    one = world.served.get(f"/api/v1/alerts/{effect['fingerprint']}")
+    assert one["suppressed"] == listed["suppressed"]
     assert "Effect" not in world.names(inhibited=False)
     assert "Effect" not in world.names(silenced=False, inhibited=False, unprocessed=False)
     assert "Cause" not in world.names(active=False)
