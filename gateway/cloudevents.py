@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 import msgspec
@@ -21,6 +22,9 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 ATTRIBUTES = ("specversion", "id", "source", "type", "subject", "time", "dataschema")
 MAX_EVENTS = 10_000
+MAX_EXTENSIONS = 32
+MAX_VALUE = 1024
+_NAME = re.compile(r"[a-z0-9]{1,20}")
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
@@ -37,6 +41,8 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
     traceparent: Annotated[str, msgspec.Meta(max_length=128)] = ""
     data: msgspec.Raw = msgspec.Raw()
     data_base64: str = ""
+    extensions: dict[str, str] = {}
+    """Attributes the standard does not name; they go on with the record."""
 
     def payload(self) -> bytes:
         """The data as JSON bytes. Raises ValueError when it is something else."""
@@ -51,8 +57,8 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("data_base64: not base64") from None
 
 
-def read(headers: Mapping[str, str], body: bytes) -> list[CloudEvent]:
-    """The events of one request. Raises Invalid (`indexes` names the bad ones of a batch), 415 for another format."""
+def read(headers: Mapping[str, str], body: bytes) -> list[CloudEvent | str]:
+    """The events of one request; in a batch, for those that are none: why. Raises Invalid, 415 for another format."""
     content_type = headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
     if kind == BATCH:
@@ -69,38 +75,62 @@ def _binary(headers: Mapping[str, str], content_type: str, body: bytes) -> Cloud
     if not told:
         expected = f"expected ce-* headers, or the body as {STRUCTURED} or {BATCH}"
         raise Invalid("cloudevent", f"not a CloudEvent: {expected}")
+    known = {*told, "traceparent", "datacontenttype"}
+    more = {name[3:]: unquote(value) for name, value in headers.items() if name.startswith("ce-")}
     told["traceparent"] = headers.get("ce-traceparent", headers.get("traceparent", ""))
     if content_type:
         told["datacontenttype"] = content_type
     try:
         event = msgspec.convert(told, CloudEvent)
-    except msgspec.ValidationError as error:
+        extensions = _extensions({name: value for name, value in more.items() if name not in known})
+    except ValueError as error:
         raise Invalid("cloudevent", f"ce-* headers: {_told(error)}", {0: _told(error)}) from None
-    return msgspec.structs.replace(event, data=msgspec.Raw(body))
+    return msgspec.structs.replace(event, data=msgspec.Raw(body), extensions=extensions)
 
 
 def _structured(body: bytes) -> CloudEvent:
     try:
-        return msgspec.json.decode(body, type=CloudEvent)
-    except UNREADABLE as error:
+        event = msgspec.json.decode(body, type=CloudEvent)
+        members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        more = {name: _value(raw) for name, raw in members.items() if name not in CloudEvent.__struct_fields__}
+        return msgspec.structs.replace(event, extensions=_extensions(more))
+    except (*UNREADABLE, ValueError) as error:
         raise Invalid("cloudevent", _told(error), {0: _told(error)}) from None
 
 
-def _batch(body: bytes) -> list[CloudEvent]:
+def _value(raw: msgspec.Raw) -> Any:
+    return msgspec.json.decode(raw)
+
+
+def _extensions(given: Mapping[str, Any]) -> dict[str, str]:
+    """As text, those that say something. Raises ValueError for what is no attribute of the standard."""
+    out: dict[str, str] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name[:64]!r}: attributes have names of lower-case letters and digits, at most 20")
+        if not isinstance(value, str | int):
+            raise ValueError(f"{name}: expected text, an integer or a boolean")
+        out[name] = str(value).lower() if isinstance(value, bool) else str(value)
+        if len(out[name]) > MAX_VALUE or len(out) > MAX_EXTENSIONS:
+            raise ValueError(f"{name}: at most {MAX_EXTENSIONS} attributes of {MAX_VALUE} characters")
+    return out
+
+
+def _batch(body: bytes) -> list[CloudEvent | str]:
     try:
         items = msgspec.json.decode(body, type=list[msgspec.Raw])
     except UNREADABLE as error:
         raise Invalid("cloudevent", f"the batch is not a JSON array: {error}") from None
     if len(items) > MAX_EVENTS:
         raise Invalid("too_large", f"{len(items)} events: at most {MAX_EVENTS} in one batch")
-    out, wrong = [], {}
-    for index, item in enumerate(items):
+    out: list[CloudEvent | str] = []
+    for item in items:
         try:
             out.append(_structured(bytes(item)))
         except Invalid as error:
-            wrong[index] = error.detail
-    if wrong:
-        raise Invalid("cloudevent", f"{len(wrong)} of {len(items)} are not CloudEvents", wrong)
+            out.append(error.detail)
     return out
 
 

@@ -18,6 +18,7 @@ from schemas.base import digest, parse_time
 from schemas.catalogue import DLQ_SUFFIX, Topic, catalogue, declared
 from schemas.headers import cloud_headers
 from schemas.keys import key
+from streams.envelope import trace
 from streams.errors import Invalid
 from streams.record import Outgoing
 
@@ -46,11 +47,14 @@ def open_topic(name: str) -> Topic:
     return declared()[name]
 
 
-def outgoing(topic: Topic, events: Sequence[CloudEvent], publisher: Publisher, now_ms: int) -> list[Outgoing]:
-    """A record for each event, or Invalid whose `indexes` names the bad ones and why."""
+def outgoing(topic: Topic, events: Sequence[CloudEvent | str], publisher: Publisher, now_ms: int) -> list[Outgoing]:
+    """A record for each event, or Invalid whose `indexes` names the bad ones and why. A text: why it is no event."""
     out: list[Outgoing] = []
     wrong: dict[int, str] = {}
     for index, event in enumerate(events):
+        if isinstance(event, str):
+            wrong[index] = event[:MAX_REASON]
+            continue
         try:
             out.append(_record(topic, event, publisher, index, now_ms))
         except ValueError as error:
@@ -73,11 +77,12 @@ def _record(topic: Topic, event: CloudEvent, publisher: Publisher, index: int, n
     if len(value) > topic.max_message_mib << 20:
         raise ValueError(f"data: over the topic's {topic.max_message_mib} MiB")
     time_ms = _time(event, now_ms)
+    its_key = key(topic.name, record) or _id(event, publisher, index).encode()
     return Outgoing(
         topic.name,
         value,
-        key(topic.name, record) or _id(event, publisher, index).encode(),
-        _headers(topic, event, time_ms) if topic.headers else None,
+        its_key,
+        _headers(topic, event, time_ms, its_key.decode()) if topic.headers else None,
         min(time_ms, now_ms + AHEAD_MS),
     )
 
@@ -102,8 +107,10 @@ def _completed(topic: Topic, record: dict[str, Any], publisher: Publisher) -> bo
         record["cluster"] = publisher.cluster
     if publisher.tenant and record.setdefault("tenant", publisher.tenant) != publisher.tenant:
         raise ValueError(f"tenant: yours is {publisher.tenant}")
-    if topic.name == "alerts" and "fingerprint" not in record and _are_labels(record.get("labels")):
-        record["fingerprint"] = fingerprint(record["labels"])
+    if topic.name == "alerts" and _are_labels(record.get("labels")):
+        print_ = fingerprint(record["labels"])
+        if record.setdefault("fingerprint", print_) != print_:
+            raise ValueError(f"fingerprint: that of its labels is {print_}; leave it out and it is filled in")
     return record != before
 
 
@@ -127,13 +134,15 @@ def _time(event: CloudEvent, now_ms: int) -> int:
         raise ValueError(f"time: not an RFC 3339 time: {event.time!r}") from None
 
 
-def _headers(topic: Topic, event: CloudEvent, time_ms: int) -> list[tuple[str, bytes]]:
-    return cloud_headers(
+def _headers(topic: Topic, event: CloudEvent, time_ms: int, its_key: str) -> list[tuple[str, bytes]]:
+    """`its_key` is the subject of an event that names none."""
+    out = cloud_headers(
         topic=topic.name,
         id=event.id,
         type=event.type,
         source=event.source,
         time_ms=time_ms,
-        subject=event.subject,
-        traceparent=event.traceparent,
+        subject=event.subject or its_key,
+        traceparent=trace(event.traceparent),
     )
+    return out + [(f"ce_{name}", value.encode()) for name, value in event.extensions.items()]

@@ -67,6 +67,50 @@ def test_what_the_standards_library_sends_gets_in(served: Served, to: Any) -> No
     assert record.timestamp_ms == 1_767_607_200_000
 
 
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("how", ["binary", "structured", "batch"])
+def test_extensions_and_the_callers_trace_go_on_with_the_record(served: Served, how: str) -> None:
+    attributes: dict[str, Any] = {"id": f"ext-{how}", "mine": "a b", "number": 7, "yes": True, "none": None}
+    event = envelope(ALERT, **attributes)
+    trace = {"traceparent": PARENT}
+    if how == "binary":
+        told = {"specversion": "1.0", "source": "/s", "type": "t", "number": "7", "yes": "true", "mine": "a%20b"}
+        headers = {f"ce-{name}": value for name, value in (told | {"id": event["id"]}).items()}
+        answer = publish(served, "alerts", headers | trace | {"Content-Type": "application/json"}, orjson.dumps(ALERT))
+    elif how == "structured":
+        answer = publish(served, "alerts", trace | {"Content-Type": STRUCTURED}, orjson.dumps(event))
+    else:
+        answer = publish(served, "alerts", trace | {"Content-Type": BATCH}, orjson.dumps([event]))
+    assert answer.status_code == 202, answer.text
+    found = next(r for r in served.records("alerts") if ("ce_id", event["id"].encode()) in (r.headers or []))
+    headers_ = {name: value.decode() for name, value in found.headers or []}
+    assert {name: headers_[name] for name in ("ce_mine", "ce_number", "ce_yes", "traceparent")} == {
+        "ce_mine": "a b",
+        "ce_number": "7",
+        "ce_yes": "true",
+        "traceparent": PARENT,
+    }
+    assert headers_["ce_subject"] == (found.key or b"").decode()
+    assert "ce_none" not in headers_
+
+
+@pytest.mark.parametrize(
+    "more", [{"MINE": "x"}, {"a" * 21: "x"}, {"mine": [1]}, {"mine": "x" * 1025}, {f"e{n}": "x" for n in range(33)}]
+)
+def test_extensions_are_those_of_the_standard_and_bounded(served: Served, more: dict[str, Any]) -> None:
+    answer = publish(served, "alerts", {"Content-Type": STRUCTURED}, orjson.dumps(envelope(ALERT, **more)))
+    assert answer.status_code == 422
+
+
+def test_an_alerts_fingerprint_is_that_of_its_labels(served: Served) -> None:
+    wrong = orjson.dumps(envelope(ALERT | {"fingerprint": "0123456789abcdef"}))
+    answer = publish(served, "alerts", {"Content-Type": STRUCTURED}, wrong)
+    assert answer.status_code == 422
+    assert fingerprint(ALERT["labels"]) in answer.text
+
+
 def test_a_batch_is_all_or_nothing_and_names_the_bad_ones(served: Served) -> None:
     before = len(served.records("alerts"))
     events = [envelope(ALERT), envelope({"labels": 5}), envelope(ALERT), envelope([1])]
@@ -75,7 +119,7 @@ def test_a_batch_is_all_or_nothing_and_names_the_bad_ones(served: Served) -> Non
     assert list(answer.json()["indexes"]) == ["1", "3"]
     del events[1]["id"]
     broken = publish(served, "alerts", {"Content-Type": BATCH}, orjson.dumps(events))
-    assert list(broken.json()["indexes"]) == ["1"]
+    assert list(broken.json()["indexes"]) == ["1", "3"]
     assert len(served.records("alerts")) == before
     good = publish(served, "alerts", {"Content-Type": BATCH}, orjson.dumps([envelope(ALERT)] * 3))
     assert good.json() == {"accepted": 3}
