@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="Eventsphere",
         version="1",
         description="Events of Kubernetes platforms: publish, search, stream, alert. Errors are RFC 9457 problems.",
-        openapi_url="/api/openapi.json",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from heapq import merge
+from itertools import islice
 from typing import NamedTuple
 
 from gateway.cluster import Cluster, Span
@@ -20,7 +22,7 @@ from streams.sinks.index.ids import place_id
 class Letters(NamedTuple):
     items: list[Record]
     total: int
-    before: dict[str, int]
+    next: dict[str, int]
     """Where the next page goes on, by topic; empty on the last."""
 
 
@@ -47,12 +49,28 @@ async def newest(
     spans = {name: seen.topics.get(dlq_name(name), []) for name in topics}
     ends = {name: _end(found, (before or {}).get(name)) for name, found in spans.items()}
     reads = [reader.span(dlq_name(name), 0, max(0, end - limit), end) for name, end in ends.items() if end > 0]
-    found = [record for records in await asyncio.gather(*reads) for record in records]
-    found.sort(key=lambda record: (record.timestamp_ms, record.topic, record.offset), reverse=True)
-    page = found[:limit]
+    found = [reversed(records) for records in await asyncio.gather(*reads)]
+    page = list(islice(merge(*found, key=_time, reverse=True), limit))
     left = {name: min([r.offset for r in page if r.topic == dlq_name(name)], default=end) for name, end in ends.items()}
     more = any(left[name] > (found[0].start if found else 0) for name, found in spans.items())
     return Letters(page, sum(seen.held(dlq_name(name)) for name in spans), left if more else {})
+
+
+async def oldest(
+    cluster: Cluster, reader: Reader, topics: Iterable[str], limit: int, after: dict[str, int] | None = None
+) -> Letters:
+    """The same, oldest first; `after` is where the page before ended."""
+    seen = await cluster.snapshot()
+    spans = {name: seen.topics.get(dlq_name(name), []) for name in topics}
+    starts = {name: max((after or {}).get(name, 0), found[0].start if found else 0) for name, found in spans.items()}
+    ends = {name: _end(found, None) for name, found in spans.items()}
+    reads = [reader.span(dlq_name(name), 0, at, min(at + limit, ends[name])) for name, at in starts.items()]
+    page = list(islice(merge(*await asyncio.gather(*reads), key=_time), limit))
+    reached = {
+        name: max([r.offset + 1 for r in page if r.topic == dlq_name(name)], default=at) for name, at in starts.items()
+    }
+    more = any(at < ends[name] for name, at in reached.items())
+    return Letters(page, sum(seen.held(dlq_name(name)) for name in spans), reached if more else {})
 
 
 async def replay(cluster: Cluster, reader: Reader, producer: Producer, topic: str, offsets: Sequence[int]) -> Replayed:
@@ -81,6 +99,10 @@ async def _same(cluster: Cluster, reader: Reader, again: Outgoing, letter: Recor
         return again
     id_ = place_id(await cluster.topic_id(place.topic), place.partition, place.offset)
     return again._replace(key=id_.encode())
+
+
+def _time(record: Record) -> tuple[int, str]:
+    return (record.timestamp_ms, record.topic)
 
 
 def _end(spans: Sequence[Span], before: int | None) -> int:

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+PARAMETERS = {"query": "q", "cursor": "cursor"}
+"""Which parameter the search index means when it refuses."""
 
 
 class Problem(HTTPException):
@@ -78,9 +80,12 @@ async def _http(_request: Request, error: Exception) -> Response:
     return respond(Problem(error.status_code, phrase, str(error.detail or phrase), headers=error.headers))
 
 
-async def _validation(_request: Request, error: Exception) -> Response:
+async def _validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = [_error(_field(item["loc"]), str(item["msg"])) for item in error.errors()[:20]]
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind and not kind.endswith(("/json", "+json")) and any(item["loc"][:1] == ("body",) for item in error.errors()):
+        return respond(Problem(415, "Unsupported media type", f"{kind[:64]}: expected application/json"))
+    errors = [_named(item) for item in error.errors()[:20]]
     detail = "; ".join(f"{each['field']}: {each['reason']}" for each in errors)
     return respond(Problem(422, "Invalid request", detail, field=errors[0]["field"] if errors else "", errors=errors))
 
@@ -89,6 +94,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Invalid)  # noqa: S101
     status = 413 if error.reason == "too_large" else 422
     more: dict[str, Any] = {"indexes": {str(i): why for i, why in error.indexes.items()}} if error.indexes else {}
+    if error.reason in PARAMETERS:
+        more["field"] = PARAMETERS[error.reason]
     return respond(
         Problem(status, HTTPStatus(status).phrase, error.detail or error.reason, reason=error.reason, **more)
     )
@@ -101,6 +108,12 @@ async def _retryable(_request: Request, error: Exception) -> Response:
     return respond(
         Problem(503, title, error.detail or error.reason, headers={"Retry-After": after}, reason=error.reason)
     )
+
+
+def _named(item: Mapping[str, Any]) -> dict[str, str]:
+    if item["type"] == "json_invalid":  # its place is a position in the body
+        return _error("body", f"not JSON: {item['ctx']['error']} at character {item['loc'][-1]}")
+    return _error(_field(item["loc"]), str(item["msg"]))
 
 
 def _error(field: str, reason: str) -> dict[str, str]:

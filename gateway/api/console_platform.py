@@ -131,7 +131,7 @@ async def dlq(view: Annotated[Viewer, viewer("dlq:read")], topic: str = "", curs
     found = await letters.newest(view.kit.cluster, view.kit.reader, wanted, LETTERS, before)
     page = {
         "items": [dead_letters.shown(record) for record in found.items],
-        "next": pack(found.before) if found.before else "",
+        "next": pack(found.next) if found.next else "",
     }
     return view.page("dead_letters.html", page=page, held=held, topic=topic, may_replay=view.who.may("dlq:write"))
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from gateway import dead_letters, letters
 from gateway.deps import Kit, Principal, audit, need
-from gateway.lists import Cursor, Limit, Page, pack, unpack
+from gateway.lists import Cursor, Limit, Page, Sort, oldest_first, pack, unpack
 from gateway.problems import Problem
 from schemas.alerts import NO_TENANT
 from schemas.catalogue import declared, dlq_name
@@ -49,16 +49,18 @@ async def dlq(
     topic: Topic = "",
     limit: Limit = 50,
     cursor: Cursor = "",
+    sort: Sort = "-time",
 ) -> Page:
     """Dead letters of all topics, or of one, newest first."""
     platform(who)
     topics = [topic_of(topic)] if topic else [each.name for each in declared().values() if each.dead_letters]
-    before = unpack(cursor, dict[str, int]) if cursor else None
-    found = await letters.newest(kit.cluster, kit.reader, topics, limit, before)
+    place = unpack(cursor, dict[str, int]) if cursor else None
+    read = letters.oldest if oldest_first(sort) else letters.newest
+    found = await read(kit.cluster, kit.reader, topics, limit, place)
     return Page(
         items=[dead_letters.shown(record) for record in found.items],
         total=found.total,
-        next=pack(found.before) if found.before else "",
+        next=pack(found.next) if found.next else "",
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
 from gateway.deps import Clock, Kit, Principal, audit, need
+from gateway.lists import Cursor, Limit, Page, Sort, of_memory, oldest_first
 from gateway.problems import Problem, bad_parameter
 from schemas.alerts import NO_TENANT
 from schemas.base import rfc3339
@@ -37,21 +38,29 @@ class TokenOut(BaseModel):
     """`active`, `expired`, `revoked`."""
 
 
-class TokenPage(BaseModel):
-    items: list[TokenOut]
-    total: int
-    next: str = ""
-
-
 class IssuedToken(TokenOut):
     token: str
 
 
 @router.get("/api/v1/tokens")
-async def list_tokens(kit: Kit, clock: Clock, who: Annotated[Principal, Depends(need("tokens:read"))]) -> TokenPage:
+async def list_tokens(
+    kit: Kit,
+    clock: Clock,
+    who: Annotated[Principal, Depends(need("tokens:read"))],
+    limit: Limit = 100,
+    cursor: Cursor = "",
+    sort: Sort = "-time",
+) -> Page:
     """Every token, newest first, without its secret; of a tenant's caller, its tenant's."""
     rows = [row for row in await kit.accounts.tokens() if who.tenant in (NO_TENANT, row.tenant)]
-    return TokenPage(items=[shown(row, clock()) for row in rows], total=len(rows))
+    return of_memory(
+        rows,
+        order=lambda row: (row.created_ms, row.id),
+        reverse=not oldest_first(sort),
+        limit=limit,
+        cursor=cursor,
+        show=lambda row: shown(row, clock()).model_dump(),
+    )
 
 
 @router.post("/api/v1/tokens", status_code=201)

@@ -162,10 +162,77 @@ def served_once(served: Served) -> str:
 
 
 def test_openapi_describes_every_route_of_the_api(served: Served) -> None:
-    document = served.http.get("/api/openapi.json").json()
+    problem(served.http.get("/api/openapi.json"), 401)
+    document = served.get("/api/openapi.json")
     assert document["openapi"].startswith("3.")
     for path in ("/ingest/logs", "/api/v1/login", "/api/v1/streams/{topic}", "/api/v1/topics/{topic}/events"):
         assert path in document["paths"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert "application/problem+json" in operation["responses"]["default"]["content"], path
+            for scheme in operation["security"]:
+                assert scheme.keys() <= document["components"]["securitySchemes"].keys()
+            without = method == "post" and path in ("/api/v1/logout", "/-/reload")
+            assert "requestBody" in operation or method != "post" or without, path
+
+
+def test_what_openapi_calls_closed_is_closed(served: Served) -> None:
+    for path, operations in served.get("/api/openapi.json")["paths"].items():
+        for method, operation in operations.items():
+            for name in ("topic", "offset", "partition", "id", "mail", "fingerprint", "identity", "hook"):
+                path = path.replace(f"{{{name}}}", "1")
+            answer = served.http.request(method, path)
+            if operation["security"] and not path.startswith("/hooks/"):
+                problem(answer, 401)
+            elif not operation["security"]:
+                assert answer.status_code in (200, 422, 503), path
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "field"),
+    [(b"{x", "application/json", 422, "body"), (b"{}", "application/json; charset=utf-8", 422, "username"),
+     (b"a=b", "application/x-www-form-urlencoded", 415, None), (b"{}", "text/plain", 415, None)],
+)  # fmt: skip
+def test_a_body_that_is_no_json_is_told_apart(
+    served: Served, content: bytes, kind: str, status: int, field: str | None
+) -> None:
+    answer = served.http.post("/api/v1/login", content=content, headers={"Content-Type": kind})
+    assert problem(answer, status).get("field") == field
+
+
+LISTS = ["logs", "events", "alerts", "notifications", "mailbox", "topics", "ledger", "dlq", "gaps", "audit", "tokens"]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_takes_limit_cursor_and_sort(served: Served, name: str) -> None:
+    page = served.get(f"/api/v1/{name}", limit=1)
+    assert {"items", "total", "next"} <= page.keys()
+    assert len(page["items"]) <= 1
+    for wrong in ({"limit": 0}, {"limit": "x"}, {"cursor": "!!"}, {"sort": "nothing-like-it"}):
+        answer = served.http.get(f"/api/v1/{name}", params=wrong, headers=served.admin)
+        assert problem(answer, 422)["field"] in wrong
+
+
+def walked(served: Served, path: str, **params: Any) -> list[Any]:
+    """All items of a list, page by page of one."""
+    out, cursor = [], ""
+    while True:
+        page = served.get(path, limit=1, cursor=cursor, **params)
+        out += page["items"]
+        cursor = page["next"]
+        if not cursor:
+            return out
+
+
+def test_ledger_and_tokens_page_and_sort(served: Served) -> None:
+    names = [item["topic"] for item in walked(served, "/api/v1/ledger", sort="-topic")]
+    assert names == sorted(names, reverse=True)
+    assert "logs" in names
+    served.token("logs:read", name="early")
+    served.token("logs:read", name="late")
+    tokens = [item["name"] for item in walked(served, "/api/v1/tokens")]
+    assert tokens.index("late") < tokens.index("early")
+    assert [item["name"] for item in walked(served, "/api/v1/tokens", sort="time")] == tokens[::-1]
 
 
 # Logs
@@ -342,6 +409,9 @@ def test_a_dead_letter_is_shown_and_sent_round_again_once_asked(served: Served) 
     assert not reasons["json"]["replayable"]
     assert page["next"] == ""
     assert len(served.get("/api/v1/dlq", limit=1)["items"]) == 1
+    down = [(item["topic"], item["offset"]) for item in walked(served, "/api/v1/dlq")]
+    assert [(item["topic"], item["offset"]) for item in walked(served, "/api/v1/dlq", sort="time")] == down[::-1]
+    assert len(down) == served.get("/api/v1/dlq")["total"]
     whole = served.get(f"/api/v1/dlq/cicd.events/{reasons['schema']['offset']}")
     assert whole["record"] == {"id": 1}
     body = {"topic": "cicd.events", "offsets": [item["offset"] for item in page["items"]] + [999]}

@@ -68,11 +68,11 @@ def cursor(hit: Hit) -> str:
 
 
 def position(text: str) -> Position | None:
-    """The position a cursor stands for, None for an empty one. Raises Invalid("query")."""
+    """The position a cursor stands for, None for an empty one. Raises Invalid("cursor")."""
     if not text:
         return None
     try:
         raw = urlsafe_b64decode(text + "=" * (-len(text) % 4))
         return Position(*msgspec.json.decode(raw, type=tuple[int, int, int, str]))
     except (ValueError, msgspec.DecodeError):
-        raise Invalid("query", "not a cursor of this list") from None
+        raise Invalid("cursor", "not a cursor of this list") from None
