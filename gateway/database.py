@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,14 @@ def ready(settings: Settings) -> Engine:
     raise AssertionError("unreachable")
 
 
-def bootstrap(settings: Settings) -> str:
+def bootstrap(settings: Settings, new_password: Callable[[], str] = lambda: secrets.token_urlsafe(18)) -> str:
     """Migrate, and on the very first start create the admin. Returns its password then, an empty text later."""
     engine = ready(settings)
     try:
         with _one_at_a_time(settings), Session(engine) as session:
             if session.exec(select(func.count()).select_from(Account)).one():
                 return ""
-            password = secrets.token_urlsafe(18)
+            password = new_password()
             session.add(
                 Account(
                     username=ADMIN_NAME,

@@ -122,7 +122,8 @@ class _Run:
 
     def _bootstrap(self) -> str:
         try:
-            return untold.keep(self._folder, bootstrap(self._settings))
+            bootstrap(self._settings, lambda: untold.make(self._folder))
+            return untold.read(self._folder)
         except Failure as error:
             raise CannotStart(str(error)) from error
 

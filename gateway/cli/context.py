@@ -26,6 +26,11 @@ def fail(text: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def warn(text: str) -> None:
+    """Say on stderr what is probably not meant, and go on."""
+    typer.secho(f"eventsphere: {text}", fg=typer.colors.YELLOW if sys.stderr.isatty() else None, err=True)
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Turn the errors a user can do something about into one line and exit code 1."""
@@ -55,6 +60,16 @@ def startable(data_dir: str = "") -> Settings:
     except WrongConfig as error:
         fail(f"wrong alerting configuration (EVENTSPHERE_ALERTING__CONFIG):\n{error}", 2)
     return out
+
+
+def warn_of_rules(settings: Settings) -> None:
+    """Rule files with errors stop nothing: what is right in the others applies. Whoever starts it should know."""
+    from streams.rules.ruleset import checked
+
+    if settings.rules.dir:
+        errors = [line for result in checked(Path(settings.rules.dir)) for line in result.errors]
+        if errors:
+            warn("wrong rule files (EVENTSPHERE_RULES__DIR), left out:\n" + "\n".join(errors))
 
 
 def connected(data_dir: str = "") -> Settings:

@@ -103,9 +103,13 @@ def revoke(
 def _database(data_dir: str) -> Iterator[Session]:
     from sqlmodel import Session
 
-    from gateway.database import ready
+    from gateway.database import FILE, ready
+    from gateway.files import data_dir as folder_of
 
-    engine = ready(context.settings(data_dir))
+    settings = context.settings(data_dir)
+    if not settings.database.url.get_secret_value() and not (folder_of(settings) / FILE).exists():
+        context.warn(f"nothing has run on {folder_of(settings)} yet; --data-dir names another instance's")
+    engine = ready(settings)
     try:
         with Session(engine) as session:
             yield session

@@ -33,8 +33,10 @@ def test_a_token_is_printed_once_and_nothing_else(settings: Settings) -> None:
     assert made.exit_code == 0
     (text,) = made.stdout.splitlines()
     assert text.startswith("est_")
+    assert "nothing has run on" in made.stderr
     (item,) = orjson.loads(command(settings, "token", "list", "--json").stdout)
     assert (item["name"], item["scopes"], item["state"]) == ("fluent", ["logs:write"], "active")
+    assert "nothing has run on" not in command(settings, "token", "list").stderr
     assert text.rpartition("_")[2] not in command(settings, "token", "list").stdout
     assert command(settings, "token", "revoke", item["id"]).exit_code == 0
     assert orjson.loads(command(settings, "token", "list", "--json").stdout)[0]["state"] == "revoked"

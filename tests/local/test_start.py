@@ -31,6 +31,12 @@ def test_a_forward_port_open_to_the_network_stops_the_start(tmp_path: Path) -> N
     assert not (tmp_path / "broker").exists()
 
 
+def test_wrong_rule_files_are_told_to_whoever_starts_it(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("groups:\n  - name: a\n    nonsense: 1\n")
+    told = refused("--data-dir", "/proc/eventsphere", RULES__DIR=str(tmp_path))
+    assert f"{tmp_path / 'a.yaml'}:3" in told
+
+
 def test_a_certificate_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     told = refused("--data-dir", str(tmp_path), FORWARD__CERTIFICATE_FILE="/none.pem", FORWARD__KEY_FILE="/none.key")
     assert "EVENTSPHERE_FORWARD__CERTIFICATE_FILE" in told
@@ -45,6 +51,7 @@ def test_a_part_that_does_not_answer_is_named(unused_tcp_port: int) -> None:
     assert waits_for({"worker": f"http://127.0.0.1:{unused_tcp_port}/readyz"}) == "worker does not answer yet"
 
 
+@pytest.mark.timeout(500)
 def test_a_first_start_that_is_stopped_leaves_nothing_but_the_password_to_be_told(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     command = [*COMMAND, "up", "--data-dir", str(folder), "--port-base", str(free_base())]
