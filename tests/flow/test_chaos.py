@@ -118,6 +118,7 @@ def test_a_hundred_thousand_under_fire_into_elasticsearch(on_elasticsearch: Loca
     _arrives_exactly_once(on_elasticsearch, "long-fire", 100_000)
 
 
+@pytest.mark.timeout(600)
 def test_a_topic_deleted_and_recreated_loses_nothing(on_elasticsearch: Local) -> None:
     """Records without a key: their ids hold the topic's id, so the new topic's offsets collide with nothing.
 
