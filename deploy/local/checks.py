@@ -25,5 +25,5 @@ def require_ports(settings: Settings, ports: Ports) -> None:
     if not settings.kafka.bootstrap_servers:
         inner |= {"kafka": ports.kafka, "controller": ports.controller}
     if not settings.smtp.url.get_secret_value():
-        inner["smtp"] = ports.smtp
+        inner["smtp"] = settings.mailbox.port
     instance.require_free("127.0.0.1", inner)

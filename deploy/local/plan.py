@@ -18,16 +18,19 @@ def settled(settings: Settings, ports: Ports, data_dir: Path, *, chosen: bool) -
         "ready_urls": [f"http://127.0.0.1:{port}/readyz" for port in (ports.worker, ports.sources)],
     }
     forward: dict[str, object] = {}
+    mailbox: dict[str, object] = {}
     if chosen or "port" not in given_gateway:
         gateway["port"] = ports.gateway
     if chosen or "port" not in given_forward:
         forward["port"] = ports.forward
+    if chosen or "port" not in settings.mailbox.model_fields_set:
+        mailbox["port"] = ports.smtp
     return settings.model_copy(
         update={
             "data_dir": str(data_dir),
             "gateway": settings.gateway.model_copy(update=gateway),
             "forward": settings.forward.model_copy(update=forward),
-            "mailbox": settings.mailbox.model_copy(update={"port": ports.smtp}),
+            "mailbox": settings.mailbox.model_copy(update=mailbox),
         }
     )
 

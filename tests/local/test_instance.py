@@ -16,7 +16,7 @@ from deploy.local import instance
 from deploy.local.children import Command, Supervisor, cut_log
 from deploy.local.instance import CannotStart, Instance, Ports
 from deploy.local.plan import child_environment, settled
-from streams.settings import Gateway, Settings, load
+from streams.settings import Gateway, Mailbox, Settings, load
 
 FOREVER = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -58,8 +58,9 @@ def test_children_get_every_setting_and_their_own_metrics_port(tmp_path: Path) -
 
 
 def test_a_port_in_the_settings_wins_over_the_default(tmp_path: Path) -> None:
-    settings = settled(Settings(gateway=Gateway(port=7000)), Ports(), tmp_path, chosen=False)
-    assert settings.gateway.port == 7000
+    chosen = Settings(gateway=Gateway(port=7000), mailbox=Mailbox(port=7001))
+    settings = settled(chosen, Ports(), tmp_path, chosen=False)
+    assert (settings.gateway.port, settings.mailbox.port, settings.forward.port) == (7000, 7001, 24224)
 
 
 def _until(true: object, supervisor: Supervisor, within_s: float = 20) -> None:
