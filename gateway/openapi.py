@@ -108,6 +108,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     responses["default"] = {"description": "What is wrong", "content": problem}
     if path.startswith("/api/v2/"):
+        problem["application/json"] = problem["application/problem+json"]
         said = {"application/json": {"schema": {"type": "string"}}}
         responses["400"] = {"description": "What is wrong, as Alertmanager says it", "content": said}
     if path in OTHER_TYPES:

@@ -18,7 +18,7 @@ def outgoing(gap: Gap) -> Outgoing:
         type="io.eventsphere.gap",
         source=f"/sources/{gap.source}",
         time_ms=gap.time_ms,
-        subject=gap.topic,
+        subject=gap.topic or gap.source,
     )
     return Outgoing(TOPIC, encode(gap), gap.source.encode(), headers, gap.time_ms)
 

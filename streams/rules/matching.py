@@ -110,6 +110,11 @@ def outgoing(match: Match) -> Outgoing:
     key = window_id(match.rule, match.group)
     id_ = digest(match.rule_hash, match.topic, match.topic_id, str(match.partition), str(match.offset))
     headers = cloud_headers(
-        topic=TOPIC, id=id_, type="io.eventsphere.rule.match", source="eventsphere/match-rules", time_ms=match.time_ms
+        topic=TOPIC,
+        id=id_,
+        type="io.eventsphere.rule.match",
+        source="eventsphere/match-rules",
+        time_ms=match.time_ms,
+        subject=match.rule,
     )
     return Outgoing(TOPIC, encode(match), key.encode(), headers)
