@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import audit
 from gateway.context import REQUEST_ID_HEADER, accepted_request_id, request_id, traceparent
-from gateway.problems import Problem, respond, unexpected
+from gateway.problems import MEDIA_TYPE, Problem, respond, unexpected
 from gateway.services import Services
 from streams.envelope import TRACEPARENT, trace
 from streams.metrics import REQUEST_SECONDS, REQUESTS
@@ -38,6 +38,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 """A route's own header of the same name wins."""
+ALERTMANAGER = "/api/v2/"
+"""Its clients (amtool) read JSON only, and for any other type of an error say nothing but that they cannot."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -115,6 +117,8 @@ class _Answer:
             headers.setdefault("x-frame-options", "SAMEORIGIN")  # made to be shown in a frame of ours
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
+        if self._scope["path"].startswith(ALERTMANAGER) and headers.get("content-type") == MEDIA_TYPE:
+            headers["content-type"] = "application/json"
         if self._gate.secure:
             headers.setdefault("strict-transport-security", "max-age=31536000")
 

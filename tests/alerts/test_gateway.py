@@ -279,7 +279,9 @@ def test_a_tenant_sees_its_own(world: World) -> None:
 def test_rights_are_asked_for(world: World) -> None:
     reader = world.served.token("alerts:read")
     assert world.served.http.post("/api/v2/alerts", json=[], headers=reader).status_code == 403
-    assert world.served.http.get("/api/v2/silences", headers=reader).status_code == 403
+    refused = world.served.http.get("/api/v2/silences", headers=reader)
+    assert (refused.status_code, refused.headers["content-type"]) == (403, "application/json"), "amtool reads no other"
+    assert "silences:read" in refused.json()["detail"]
     assert world.served.http.get("/api/v2/alerts").status_code == 401
     for path in ("/-/healthy", "/-/ready"):
         assert world.served.http.get(path, headers=reader).text == "OK"
