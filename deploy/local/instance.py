@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -84,13 +86,31 @@ def publish(data_dir: Path, instance: Instance) -> None:
 
 
 def running(data_dir: Path) -> Instance | None:
-    """The instance that runs on `data_dir` now, None when none does."""
+    """The instance that runs on `data_dir` now, None when none does.
+
+    What one that was killed left behind still names its process id, which may be another's by now: the lock decides.
+    """
     try:
         instance = msgspec.json.decode(_file(data_dir).read_bytes(), type=Instance)
-        os.kill(instance.pid, 0)
+        with (data_dir / "lock").open() as file:
+            return None if _take(file, fcntl.LOCK_SH) else instance
     except (OSError, msgspec.DecodeError):
         return None
-    return instance
+
+
+def _take(file: IO[str], kind: int) -> bool:
+    """Whether nobody else holds a lock that `kind` cannot be beside."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _take_later(file: IO[str]) -> bool:
+    """Once more: `running` may just have looked."""
+    time.sleep(0.2)
+    return _take(file, fcntl.LOCK_EX)
 
 
 @contextmanager
@@ -102,15 +122,13 @@ def lock(data_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotStart(f"cannot keep anything in {data_dir}: {error.strerror}; choose another --data-dir") from None
     with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not (_take(file, fcntl.LOCK_EX) or _take_later(file)):
             other = running(data_dir)
             who = f" (process {other.pid}, {other.gateway})" if other else ""
             raise CannotStart(
                 f"another Eventsphere already uses {data_dir}{who}. Stop it, or give this one a folder of its own: "
                 "eventsphere up --data-dir DIR --port-base 9100"
-            ) from None
+            )
         try:
             yield
         finally:

@@ -42,9 +42,14 @@ def test_a_second_instance_on_the_same_folder_is_told_who_has_it(tmp_path: Path)
     assert instance.running(tmp_path) is None
 
 
-def test_an_instance_that_died_is_not_running(tmp_path: Path) -> None:
-    instance.publish(tmp_path, Instance(pid=2**22 + 1, gateway="g", forward="f", kafka="k"))
+@pytest.mark.parametrize("pid", [2**22 + 1, os.getpid()], ids=["nobody's", "another's"])
+def test_an_instance_that_died_is_not_running(tmp_path: Path, pid: int) -> None:
+    """Killed, it leaves its file behind, and its process id may have been given to another process."""
+    (tmp_path / "lock").touch()
+    instance.publish(tmp_path, Instance(pid=pid, gateway="g", forward="f", kafka="k"))
     assert instance.running(tmp_path) is None
+    with instance.lock(tmp_path):
+        assert instance.running(tmp_path) is not None
 
 
 def test_children_get_every_setting_and_their_own_metrics_port(tmp_path: Path) -> None:
