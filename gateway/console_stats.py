@@ -46,6 +46,6 @@ def alerts(kit: Services, who: Principal) -> dict[str, int]:
 
 
 def news(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Topics that were written to between two looks. Pure."""
+    """Topics that were written to between two looks; at the first, all: the page is older than the look. Pure."""
     earlier = before.get("topics", {})
-    return [name for name, topic in now["topics"].items() if topic["records"] != earlier.get(name, topic)["records"]]
+    return [name for name, topic in now["topics"].items() if topic != earlier.get(name)]

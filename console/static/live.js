@@ -2,7 +2,8 @@
 import { refresh } from "./page.js";
 
 const numbers = new Intl.NumberFormat("en");
-const QUIET_MS = 700;
+// The second look finds what the stores took in after the first.
+const LOOKS_MS = [700, 3000];
 
 export function follow(url) {
   if (!url) return null;
@@ -16,8 +17,8 @@ export function follow(url) {
     const topics = JSON.parse(event.data).topics;
     for (const part of document.querySelectorAll("[data-refresh]")) {
       if (!part.dataset.refresh.split(" ").some((topic) => topics.includes(topic))) continue;
-      clearTimeout(waiting.get(part));
-      waiting.set(part, setTimeout(() => refresh(part), QUIET_MS));
+      waiting.get(part)?.forEach(clearTimeout);
+      waiting.set(part, LOOKS_MS.map((after) => setTimeout(() => refresh(part), after)));
     }
   });
   addEventListener("pagehide", () => stream.close());

@@ -83,7 +83,7 @@ async def _ticks(view: Viewer, tail: Tail | None) -> AsyncIterator[bytes]:
             with suppress(Failure):  # the bus is away: the numbers stand still
                 now = await console_stats.gathered(kit, view.who)
                 yield b"event: stats\ndata: %b\n\n" % orjson.dumps(now)
-                if seen and (topics := console_stats.news(seen, now)):
+                if topics := console_stats.news(seen, now):
                     yield b"event: news\ndata: %b\n\n" % orjson.dumps({"topics": topics})
                 seen = now
         if time.monotonic() - checked > HEARTBEAT_S:
