@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from agents.registry import chosen
+from streams import home_cluster
 from streams.errors import Fatal
 from streams.lifecycle import run
 from streams.logs import configure
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("agents", nargs="*", metavar="AGENT", help="names of agents; none: all")
     names = parser.parse_args(arguments).agents
     try:
-        settings = load()
+        settings = home_cluster.named(load())
         registers = chosen(names)
     except (WrongSettings, Fatal) as error:
         print(f"worker: {getattr(error, 'detail', '') or error}", file=sys.stderr)  # noqa: T201

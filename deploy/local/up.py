@@ -22,7 +22,7 @@ from deploy.local.progress import Progress
 from deploy.local.readiness import waits_for
 from gateway.database import bootstrap
 from gateway.files import data_dir as default_data_dir
-from streams import topics
+from streams import home_cluster, topics
 from streams.errors import Failure, Fatal
 from streams.settings import Settings
 
@@ -109,6 +109,9 @@ class _Run:
     def _start(self) -> str:
         if not self._settings.kafka.bootstrap_servers:
             self._start_broker()
+        if self._settings.kubeconfigs:
+            with self._progress.step("Asking the cluster who it is"):
+                self._settings = home_cluster.named(self._settings, self._folder)
         with self._progress.step("Preparing the database"):
             password = self._bootstrap()
         with self._progress.step("Creating topics"):

@@ -80,9 +80,10 @@ def gateway() -> None:
     Example: `EVENTSPHERE_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 eventsphere gateway`
     """
     from gateway.main import main as serve
+    from streams import home_cluster
     from streams.logs import configure
 
-    settings = context.startable()
+    settings = home_cluster.named(context.startable())
     configure(settings, "gateway")
     serve(settings)
 

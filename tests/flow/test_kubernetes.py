@@ -33,7 +33,7 @@ groups:
 def platform(kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
     rules = tmp_path_factory.mktemp("rules")
     (rules / "test.yaml").write_text(RULES, "utf-8")
-    with local(KUBECONFIGS=str(kube.kubeconfig), RULES__DIR=str(rules), CLUSTER__NAME="lab") as part:
+    with local(KUBECONFIGS=str(kube.kubeconfig), RULES__DIR=str(rules)) as part:
         yield part
 
 
@@ -73,6 +73,20 @@ def test_a_warning_event_is_searchable_and_becomes_a_mail(platform: Local, kube:
     assert until(lambda: _messages(platform, namespace)) == ["no such volume"]
     mail = until(lambda: platform.mails("FIRING", namespace))[0]
     assert "pay-0: no such volume" in mail["text"]
+
+
+def test_every_process_names_the_only_cluster_alike(platform: Local, kube: Kube, namespace: str) -> None:
+    uid = kube.request("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
+    _post(kube, namespace, "named.1", message="of the watch")
+    line = {"log": f"by http {namespace}"}
+    platform.call("POST", "/ingest/logs", line)
+
+    def clusters() -> list[str]:
+        events = platform.get("/api/v1/events", namespace=namespace)["items"]
+        lines = platform.get("/api/v1/logs", q=f'"by http {namespace}"')["items"]
+        return [item["record"]["cluster"] for item in (*events, *lines)]
+
+    assert until(clusters, lambda found: len(found) == 2) == [uid] * 2
 
 
 def test_compaction_and_a_restart_lose_and_double_nothing(platform: Local, kube: Kube, namespace: str) -> None:
