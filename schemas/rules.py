@@ -17,6 +17,8 @@ class Match(Event, frozen=True, kw_only=True, tag_field="kind", tag="match"):
     offset: int
     topic_id: str = ""
     """Kafka's id of the topic: offsets of a recreated topic start again and are other records."""
+    record: int = 0
+    """A hash of the record's id, where it has one: told twice, at two offsets, it is still one record."""
     time_ms: int
     """Event time of the record, never beyond the clock of the matcher."""
     seen_ms: int = 0

@@ -141,6 +141,7 @@ class Evaluation:
             topic=match.topic,
             partition=match.partition,
             offset=match.offset,
+            record=match.record,
             weight=match.weight,
             seen_ms=match.seen_ms,
             late=match.time_ms < self._clock(rule.input).live_ms - lateness,

@@ -27,6 +27,8 @@ class Input(NamedTuple):
     message: Callable[[dict[str, Any]], str]
     time_ms: Callable[[dict[str, Any], int], int]
     weight: Callable[[dict[str, Any]], int]
+    id: Callable[[dict[str, Any], bytes | str | None], object]
+    """Its id (of the record and its Kafka key), the same however often it is told; nothing where it has none."""
 
 
 def _event_time(record: dict[str, Any], timestamp_ms: int) -> int:
@@ -55,6 +57,7 @@ INPUTS: dict[str, Input] = {
         message=lambda record: text(record.get("log") or record.get("message"), MAX_MESSAGE),
         time_ms=lambda record, timestamp_ms: timestamp_ms,
         weight=lambda record: 1,
+        id=lambda record, key: key,
     ),
     "kube.events": Input(
         topic="kube.events",
@@ -64,6 +67,7 @@ INPUTS: dict[str, Input] = {
         message=lambda record: text(record.get("message"), MAX_MESSAGE),
         time_ms=_event_time,
         weight=_event_weight,
+        id=lambda record, key: record.get("id"),
     ),
 }
 

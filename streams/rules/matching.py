@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import orjson
@@ -96,6 +97,7 @@ def _matched(
             partition=batch.partition,
             offset=message.offset(),
             topic_id=batch.topic_id,
+            record=id_hash(source.id(record, message.key())),
             time_ms=time_ms,
             seen_ms=now_ms,
             weight=source.weight(record),
@@ -104,6 +106,14 @@ def _matched(
             cluster=subject["cluster"],
         )
         yield outgoing(match)
+
+
+def id_hash(id_: object) -> int:
+    """48 bits, which JSON numbers carry exactly; 0 for no id."""
+    if not isinstance(id_, (str, bytes)) or not id_:
+        return 0
+    raw = id_.encode() if isinstance(id_, str) else id_
+    return int.from_bytes(blake2b(raw, digest_size=6).digest())
 
 
 def outgoing(match: Match) -> Outgoing:

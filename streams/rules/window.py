@@ -20,6 +20,8 @@ from schemas.rule_document import Detection, Rule
 MAX_KEPT = 256
 MAX_EVIDENCE = 20
 MAX_EXCERPT = 200
+MAX_RECENT = 256
+"""Records a window remembers, to know one that is told again at another offset."""
 REFRESH_MS = 30_000
 """How often (in event time) a firing alert with new matches is observed again."""
 
@@ -31,6 +33,7 @@ class Hit(Event, frozen=True, kw_only=True):
     topic: str
     partition: int
     offset: int
+    record: int = 0
     weight: int = 1
     seen_ms: int = 0
     late: bool = False
@@ -65,6 +68,8 @@ class Window(Event, frozen=True, kw_only=True):
     """Source partition -> highest offset applied: what is not beyond it is a repeat."""
     kept: list[tuple[int, int]] = []
     """(event time, weight), ascending."""
+    recent: list[int] = []
+    """`Match.record` of the newest records counted."""
     evidence: list[Evidence] = []
     last_ms: int = 0
     """Event time of the newest match."""
@@ -98,7 +103,12 @@ def measure(rule: Rule) -> tuple[int, int, int]:
 
 
 def apply(window: Window, rule: Rule, hit: Hit, floor_ms: int) -> tuple[Window, list[Change]]:
-    """Count one match. `floor_ms`: no match from before it is on its way, so what only such need can be forgotten."""
+    """Count one match. `floor_ms`: no match from before it is on its way, so what only such need can be forgotten.
+    A record that was counted already changes nothing: a source that was killed tells some records again."""
+    if hit.record:
+        if hit.record in window.recent:
+            return window, []
+        window = replace(window, recent=[*window.recent[1 - MAX_RECENT :], hit.record])
     count, within, _ = measure(rule)
     late = hit.late and bool(window.kept) and hit.time_ms < window.kept[-1][0]
     window, changes = settle(window, rule, hit.time_ms)

@@ -46,7 +46,8 @@ class Line:
 
 @dataclass
 class Cluster:
-    """`partitions` of the source, `windows` partitions of rules.matches."""
+    """`partitions` of the source, `windows` partitions of rules.matches. `told_again`: share of records that their
+    source, killed and started again, produces a second time after the next few."""
 
     rules: RuleSet
     rng: random.Random
@@ -54,6 +55,7 @@ class Cluster:
     windows: int = 1
     batch: int = 5
     repeats: float = 0.0
+    told_again: float = 0.0
     moves: float = 0.0
     lateness_ms: int = 0
     start_ms: int = NOW_MS - 3_600_000
@@ -67,12 +69,20 @@ class Cluster:
         self.positions = [0] * self.partitions
         self.reading = Reading()
         self._offsets = [0] * self.windows
+        self._told = 0
 
     def produce(self, lines: Iterable[Line]) -> None:
-        for line in lines:
+        told: list[tuple[int, Line]] = list(enumerate(lines, self._told))
+        again = [(at + self.rng.randrange(5), number, line) for at, (number, line) in enumerate(told)]
+        self._told += len(told)
+        again = [each for each in again if self.rng.random() < self.told_again]
+        for at, number, line in sorted(again, key=lambda each: each[0], reverse=True):
+            told.insert(at + 1, (number, line))
+        for number, line in told:
             partition = self.rng.randrange(self.partitions)
             log = self.logs[partition]
-            log.append(Record(TOPIC, partition, len(log), None, line.value, self.start_ms + line.time_ms))
+            key = f"r-{number}".encode()
+            log.append(Record(TOPIC, partition, len(log), key, line.value, self.start_ms + line.time_ms))
 
     def run(self) -> None:
         """Read everything, then let time pass until nothing can happen any more."""

@@ -62,6 +62,12 @@ def test_an_event_is_grouped_by_its_workload_and_counts_as_often_as_it_says() ->
     assert match.labels["pod"] == "pay-7d9c5-abcde"
 
 
+def test_an_event_told_twice_is_one_record() -> None:
+    first, again, other = decoded(found("kube.events", event(), event(), event(id="2")))
+    assert first.record == again.record != other.record
+    assert first.record > 0
+
+
 def test_an_event_of_a_node() -> None:
     result = decoded(found("kube.events", event(involved=ObjectRef(kind="Node", name="n1"), reason="Rebooted")))
     assert [(m.rule, m.group) for m in result] == [("Node", {"cluster": "c", "node": "n1"})]

@@ -83,6 +83,13 @@ def test_partitions_batches_repeats_and_moves_change_nothing(steps: list[tuple[i
 
 @settings(max_examples=100, deadline=None)
 @given(times, st.integers(0, 1 << 30))
+def test_records_their_source_tells_twice_change_nothing(steps: list[tuple[int, int, str]], seed: int) -> None:
+    lines = lines_of(steps)
+    assert outcome(lines, seed, partitions=4, windows=2, told_again=0.4) == outcome(lines, 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(times, st.integers(0, 1 << 30))
 def test_old_records_on_a_running_system_are_put_in_order_too(steps: list[tuple[int, int, str]], seed: int) -> None:
     """Time was at the clock already when a replay of an hour ago began."""
     lines = lines_of(steps)
