@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -40,8 +40,6 @@ REVOKE_S = 3.0
 """How long a partition that goes may take to finish its step."""
 AGAIN_S = 1.0
 """Wait before a partition is claimed again that another owner claimed while the group says it is ours."""
-QUIET_MS = 30_000
-"""Time passes again, backlog or not, when no batch came for so long."""
 
 
 class Log(Protocol):
@@ -51,7 +49,7 @@ class Log(Protocol):
     def close(self) -> None: ...
     def follow(self, followed: Followed) -> None: ...
     def unfollow(self, followed: Followed) -> None: ...
-    def backlog_end(self, partition: int) -> int: ...
+    def ends(self, partitions: Sequence[int]) -> dict[int, int]: ...
 
 
 class Keyed(Generic[E]):
@@ -207,7 +205,7 @@ class Keyed(Generic[E]):
         self._loading.add(owned)
         self._log.follow(followed)
         try:
-            owned.backlog_end = await asyncio.to_thread(self._log.backlog_end, number)
+            await self._look({number: owned})
             await owned.until(lambda: followed.at_end)
             epoch = 0
             while not reader.mine:
@@ -266,6 +264,12 @@ class Keyed(Generic[E]):
     async def _ticking(self) -> None:
         while not self._stopping:
             started = asyncio.get_running_loop().time()
+            try:
+                await self._look(self._owned)
+            except Retryable as error:
+                log.warning("keyed.time_stands_still", agent=self.name, reason=str(error))
+                await asyncio.sleep(TICK_S)
+                continue
             for number in self.partitions:
                 try:
                     await self.tick(number)
@@ -281,13 +285,23 @@ class Keyed(Generic[E]):
     async def tick(self, number: int) -> None:
         """Let time pass in one loaded partition, and finish or repair what is to be finished."""
         async with self._working(number) as owned:
-            now = self._clock()
             partition = owned.partition
-            if partition.position >= owned.backlog_end or now - owned.active_ms > QUIET_MS:
-                await partition.change(lambda state: list(self._core.tick(state, now)))
+            await self._look({number: owned})
+            known_ms = owned.known_ms(self._clock())
+            if known_ms is not None:
+                await partition.change(lambda state: list(self._core.tick(state, known_ms)))
+                owned.looked = None
             else:
                 await partition.change(lambda _state: [])
             await partition.mark_sent()
+
+    async def _look(self, partitions: Mapping[int, Owned[E]]) -> None:
+        """Ask where the input ends now, of those for which the end asked last was reached. Raises Retryable."""
+        wanted = {number: owned for number, owned in partitions.items() if owned.looked is None}
+        now_ms = self._clock()
+        ends = await asyncio.to_thread(self._log.ends, list(wanted)) if wanted else {}
+        for number, end in ends.items():
+            wanted[number].looked = end, now_ms
 
     def _spawn(self, coroutine: Any) -> None:
         task: asyncio.Task[None] = asyncio.ensure_future(coroutine)

@@ -15,6 +15,8 @@ from streams.state import Core
 from streams.state_log import Followed
 
 E = TypeVar("E")
+QUIET_MS = 30_000
+"""Time passes, whatever is missing, when no batch came for so long."""
 
 
 class Fenced(Exception):
@@ -33,8 +35,9 @@ class Owned(Generic[E]):
         self.wake = wake
         self.active_ms = 0
         """When a batch last came, or when it was loaded."""
-        self.backlog_end = 0
-        """End of the input partition when it came to us, 0 when nothing of it waited."""
+        self.looked: tuple[int, int] | None = None
+        """(end of the input partition, when that was asked, in ms): once everything up to there is applied, it is
+        known what happened until then."""
         self.gone = False
 
     def check(self) -> None:
@@ -45,6 +48,16 @@ class Owned(Generic[E]):
             raise Retryable("revoked")
         if self.followed.reader.epoch > self.followed.reader.mine > 0:
             raise Fenced
+
+    def known_ms(self, now_ms: int) -> int | None:
+        """Up to when time may pass, None while input of then is not applied. At last it passes anyway: part of the
+        input may never come (a gap at its end, or what was applied by a state that is lost)."""
+        if now_ms - self.active_ms > QUIET_MS:
+            return now_ms
+        if self.looked is None:
+            return None
+        end, looked_ms = self.looked
+        return looked_ms if max(self.partition.position, self.partition.applied.offset) >= end else None
 
     async def confirm(self, seq: int) -> None:
         await self.until(lambda: self.followed.reader.confirmed >= seq)

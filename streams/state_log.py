@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -17,7 +17,7 @@ from streams.errors import Failure, Fatal, Retryable
 from streams.journal import Reader
 from streams.kafka import client
 from streams.settings import Kafka
-from streams.topics import backlog_end
+from streams.topic_ids import TopicIds
 
 log = structlog.get_logger(__name__)
 
@@ -47,13 +47,12 @@ class Followed:
 
 
 class StateLog:
-    """`group` has committed offsets of the `input_` topic: what of it still waits is asked here, too."""
+    """The input of the agent is `input_`: where that ends is asked here, too."""
 
     def __init__(self, kafka: Kafka, topic: str, input_: str, group: str) -> None:
         self.topic = topic
-        self._kafka = kafka
         self._input = input_
-        self._group = group
+        self._ids = TopicIds(kafka)
         self._properties = client(kafka) | {
             "group.id": group,  # `assign` joins no group: librdkafka wants a name
             "client.id": topic,
@@ -85,12 +84,12 @@ class StateLog:
     def unfollow(self, followed: Followed) -> None:
         self._commands.put(lambda consumer: self._remove(consumer, followed))
 
-    def backlog_end(self, partition: int) -> int:
-        """End of the input partition if anything of it was not committed yet, else 0. Blocks."""
-        try:
-            return backlog_end(self._kafka, self._group, self._input, partition)
-        except KafkaException as error:
-            raise Retryable("bus_away", str(error)) from error
+    def ends(self, partitions: Sequence[int]) -> dict[int, int]:
+        """The end offset of each partition of the input. Blocks; raises Retryable when Kafka does not say."""
+        found = self._ids.ends((self._input, partition) for partition in partitions)
+        if len(found) < len(partitions):
+            raise Retryable("bus_away", f"no end offsets of {self._input}")
+        return {partition: end for (_, partition), end in found.items()}
 
     # In the thread
 

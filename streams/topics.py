@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
     ConfigResource,
-    OffsetSpec,
     ResourceType,
     TopicMetadata,
 )
@@ -177,28 +176,6 @@ def identity(kafka: Kafka, name: str, timeout_s: float = 10.0) -> Identity | Non
             return None
         raise
     return Identity(str(found.topic_id), len(found.partitions))
-
-
-def backlog_end(kafka: Kafka, group: str, name: str, partition: int, timeout_s: float = 10.0) -> int:
-    """End of a partition of which consumer group `group` has not committed everything; 0: nothing of it waits.
-
-    Blocks; raises KafkaException when the cluster is away.
-    """
-    admin, where = _admin(kafka), TopicPartition(name, partition)
-    groups = [ConsumerGroupTopicPartitions(group, [where])]
-    lows = admin.list_offsets({where: OffsetSpec.earliest()}, request_timeout=timeout_s)  # type: ignore[no-untyped-call]
-    ends = admin.list_offsets({where: OffsetSpec.latest()}, request_timeout=timeout_s)  # type: ignore[no-untyped-call]
-    asked = admin.list_consumer_group_offsets(groups, request_timeout=timeout_s)
-    try:
-        low, end = (int(answer[where].result(timeout_s + 1).offset) for answer in (lows, ends))
-        committed = [p.offset for p in asked[group].result(timeout_s + 1).topic_partitions or ()]
-    except TimeoutError:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
-    except KafkaException:
-        # The client never forgets a leader epoch of before a broker's restart (FENCED_LEADER_EPOCH from then on).
-        _admin.cache_clear()
-        raise
-    return end if max([low, *committed]) < end else 0
 
 
 @lru_cache(maxsize=8)

@@ -78,7 +78,7 @@ class Process:
         fails: float = 0.0,
         slow: bool = False,
         limits: dict[str, int] | None = None,
-        backlog_end: int = 0,
+        end: int = 0,
     ) -> None:
         self._bus = bus
         self._rng = rng
@@ -86,7 +86,7 @@ class Process:
         self.fails = fails
         self._slow = slow
         self.limits = limits or {}
-        self._backlog_end = backlog_end
+        self.end = end
         self._followed: list[Followed] = []
 
     async def send(self, records: Sequence[Outgoing]) -> None:
@@ -132,8 +132,8 @@ class Process:
         self._followed.append(followed)
         followed.changed()
 
-    def backlog_end(self, partition: int) -> int:
-        return self._backlog_end
+    def ends(self, partitions: Sequence[int]) -> dict[int, int]:
+        return dict.fromkeys(partitions, self.end)
 
     def unfollow(self, followed: Followed) -> None:
         for each in (self._bus.followed, self._followed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -151,7 +151,7 @@ async def test_a_failing_tick_changes_nothing_and_comes_again() -> None:
 
 async def test_time_passes_only_when_what_waited_was_applied() -> None:
     bus = Bus()
-    process = Process(bus, RNG, backlog_end=4)
+    process = Process(bus, RNG, end=4)
     keyed = await keyed_over(bus, process=process)
     inputs = records([("a", b"n"), ("b", b"n"), ("a", b"n"), ("b", b"n")])
     await keyed.handle(batch_of(inputs[:3]))
@@ -163,9 +163,31 @@ async def test_time_passes_only_when_what_waited_was_applied() -> None:
     assert await seen(keyed) == {"a": 2, "b": 2}
 
 
+async def test_time_does_not_pass_a_record_that_is_not_applied_yet() -> None:
+    class Late(Counter):
+        passed: ClassVar[list[int]] = []
+
+        def tick(self, state: State[Count], now_ms: int) -> Iterator[Outgoing]:
+            self.passed.append(now_ms)
+            return super().tick(state, now_ms)
+
+    process = Process(bus := Bus(), RNG)
+    keyed = await keyed_over(bus, Late(), process)
+    inputs = records([("a", b"n")] * 3)
+    began = Clock.ms
+    await keyed.tick(0)
+    process.end = 2
+    for offset in range(3):
+        Clock.ms += 1000
+        await keyed.tick(0)
+        await keyed.handle(batch_of(inputs[offset : offset + 1]))
+    await keyed.tick(0)
+    assert Late.passed == [began, began + 1000, began + 3000]
+
+
 async def test_time_passes_at_last_when_the_backlog_does_not_come() -> None:
     bus = Bus()
-    keyed = await keyed_over(bus, process=Process(bus, RNG, backlog_end=4))
+    keyed = await keyed_over(bus, process=Process(bus, RNG, end=4))
     await keyed.handle(batch_of(records([("a", b"n")])))
     Clock.ms += 60_000
     await keyed.tick(0)
