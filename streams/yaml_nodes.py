@@ -5,8 +5,9 @@ Nothing is raised while reading: a wrong field gives its default and leaves an e
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import yaml
@@ -100,6 +101,27 @@ class Node:
                 self.errors.add(int(key.start_mark.line) + 1, child.path, "given twice")
             out[name] = child
         return merged | out
+
+    def known(self, names: Iterable[str]) -> dict[str, Node]:
+        """The fields of a mapping; those not among `names` are complained about."""
+        out = {}
+        for name, child in self.fields().items():
+            if name in names:
+                out[name] = child
+            else:
+                close = difflib.get_close_matches(name, list(names), 1)
+                child.fail(
+                    f"no such field: {f'did you mean {close[0]}?' if close else 'here one of ' + ', '.join(names)}"
+                )
+        return out
+
+    def position(self, text: str, at: int) -> tuple[int, int]:
+        """(line in the file, character in that line of the text, 1-based) of position `at` of a scalar."""
+        before = text[:at]
+        column = at - (before.rfind("\n") + 1) + 1
+        if isinstance(self.node, yaml.ScalarNode) and self.node.style == "|":
+            return self.line + 1 + before.count("\n"), column
+        return self.line, column
 
     def items(self) -> Iterator[Node]:
         if self.is_null or not self._shallow():

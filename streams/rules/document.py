@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
-
-import yaml
 
 from schemas.alerts import NO_TENANT
 from schemas.rule_document import LEVEL_LABELS, Detection, Level, Rule
@@ -40,7 +37,7 @@ def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
     root = read(text, file, errors)
     rules: list[Rule] = []
     if root is not None:
-        fields = _known(root, ("groups",))
+        fields = root.known(("groups",))
         if "groups" not in fields and not errors:
             root.fail("expected groups: a list of groups, each with name and rules")
         for group in fields["groups"].items() if "groups" in fields else ():
@@ -49,20 +46,8 @@ def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
     return ([] if errors else rules), str(errors).splitlines()
 
 
-def _known(node: Node, names: Iterable[str]) -> dict[str, Node]:
-    """The fields of `node`; those not among `names` are complained about."""
-    out = {}
-    for name, child in node.fields().items():
-        if name in names:
-            out[name] = child
-        else:
-            close = difflib.get_close_matches(name, list(names), 1)
-            child.fail(f"no such field: {f'did you mean {close[0]}?' if close else 'here one of ' + ', '.join(names)}")
-    return out
-
-
 def _group(node: Node, file: str) -> list[Rule]:
-    fields = _known(node, ("name", "rules"))
+    fields = node.known(("name", "rules"))
     name = fields["name"].text() if "name" in fields else ""
     if not name:
         node.fail("expected a name")
@@ -89,7 +74,7 @@ class _Reader:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._fields = _known(node, _FIELDS)
+        self._fields = node.known(_FIELDS)
 
     def rule(self, group: str, file: str) -> Rule | None:
         fields = self._fields
@@ -170,7 +155,7 @@ class _Reader:
             tree = parse(text, source.aliases if source else None)
             check_fields(tree, source.struct if source else None)
         except SyntaxProblem as problem:
-            line, column = _position(node, text, problem.at)
+            line, column = node.position(text, problem.at)
             node.errors.add(line, node.path, f"{problem} (character {column})")
         return text
 
@@ -273,12 +258,3 @@ def _at_most(limit: int) -> Callable[[str], str]:
         return text
 
     return check
-
-
-def _position(node: Node, text: str, at: int) -> tuple[int, int]:
-    """(line in the file, character in that line of the text, 1-based) of position `at` of a scalar."""
-    before = text[:at]
-    column = at - (before.rfind("\n") + 1) + 1
-    if isinstance(node.node, yaml.ScalarNode) and node.node.style == "|":
-        return node.line + 1 + before.count("\n"), column
-    return node.line, column
