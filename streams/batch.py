@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streams.record import Headers, Record
+
+if TYPE_CHECKING:
+    from streams.accounts import Report, Tally
 
 
 class Message(Protocol):
@@ -47,7 +50,9 @@ class Batch:
         "order",
         "partition",
         "puts",
+        "report",
         "taker",
+        "tally",
         "topic",
         "topic_id",
     )
@@ -80,6 +85,10 @@ class Batch:
         """Who took it off the channel last (the task), whether claimed or not."""
         self.puts = 0
         """How often it was given out; more than once: it had been dropped or released."""
+        self.report: Report | None = None
+        """What the handler says of records it did not store as they came (streams/accounts.py)."""
+        self.tally: Tally | None = None
+        """What became of its records, once it is finished, where its source keeps accounts."""
         self._on_change = on_change
 
     def __len__(self) -> int:
@@ -191,6 +200,21 @@ class StoredMessage:
 
     def headers(self) -> Headers | None:
         return self._record.headers
+
+
+def with_value(topic: str, partition: int, message: Message, value: bytes) -> Message:
+    """The same record with another value, of the same type as `message`: writers may ask all of a batch alike."""
+    if isinstance(message, StoredMessage):
+        return StoredMessage(as_record(topic, partition, message)._replace(value=value))
+    return type(message)(  # type: ignore[call-arg]
+        topic=topic,
+        partition=partition,
+        offset=message.offset(),
+        key=message.key(),
+        value=value,
+        headers=message.headers(),
+        timestamp=message.timestamp(),
+    )
 
 
 def batch_of(records: Sequence[Record], *, topic_id: str = "") -> Batch:
