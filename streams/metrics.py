@@ -38,3 +38,12 @@ MATCHES_LATE = Counter("eventsphere_rule_matches_late", "Matches from before the
 RULES_REFUSED = Gauge("eventsphere_rules_refused", "Errors in the rule files as last read")
 WATCHING = Gauge("eventsphere_watching", "Whether a Kubernetes watch is up", ["cluster", "resource"])
 CONTROL_SKIPPED = Counter("eventsphere_control_skipped_records", "Control messages that could not be decoded")
+PROCESSED = Counter(
+    "eventsphere_processed_records",
+    "Records a processing document dropped, sampled away, masked, parsed or joined to another",
+    ["document", "step"],
+)
+PROCESSED_BYTES = Counter(
+    "eventsphere_processed_bytes", "Bytes of the records processed, as they came", ["document", "step"]
+)
+DOCUMENTS_REFUSED = Gauge("eventsphere_process_documents_refused", "Errors in the processing documents as last read")

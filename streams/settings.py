@@ -100,6 +100,12 @@ class Rules(Section):
     """Folder with rule files (*.yaml); the rules shipped with Eventsphere always apply."""
 
 
+class Process(Section):
+    dir: str = ""
+    """Folder with processing documents (*.yaml): what is dropped, sampled, masked, parsed and joined before it is
+    indexed. They are read again when a file changes; a wrong one stops the start of whoever indexes."""
+
+
 class Alerting(Section):
     config: str = ""
     """An alertmanager.yml: route tree and receivers. Empty: everything goes to the local mailbox."""
@@ -200,6 +206,7 @@ class Settings(Section):
     kubeconfigs: list[str] = []
     """Paths (environment: comma separated). `in-cluster` uses the pod's service account."""
     rules: Rules = Rules()
+    process: Process = Process()
     alerting: Alerting = Alerting()
     notify: Notify = Notify()
     forward: Forward = Forward()

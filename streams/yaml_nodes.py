@@ -79,6 +79,14 @@ class Node:
     def is_null(self) -> bool:
         return bool(self.node.tag == "tag:yaml.org,2002:null")
 
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.node, yaml.ScalarNode)
+
     def fields(self) -> dict[str, Node]:
         """The fields of a mapping. Names given twice, other shapes and endless nesting are complained about."""
         if self.is_null:

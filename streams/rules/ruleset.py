@@ -118,12 +118,12 @@ def _yaml(folder: Traversable) -> list[Traversable]:
     return sorted(files, key=lambda f: f.name)
 
 
-def in_folder(folder: str) -> tuple[list[RuleFile], list[str]]:
-    """The rule files of a folder, and which of it cannot be read."""
+def in_folder(folder: str, what: str = "rule files") -> tuple[list[RuleFile], list[str]]:
+    """The rule files (or what else is in YAML) of a folder, and which of it cannot be read."""
     out: list[RuleFile] = []
     errors: list[str] = []
     if not Path(folder).is_dir():
-        return [], [f"{folder}:1: expected a folder with rule files"]
+        return [], [f"{folder}:1: expected a folder with {what}"]
     for file in _yaml(Path(folder)):
         found, wrong = _one(Path(folder) / file.name)
         out += found

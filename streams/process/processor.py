@@ -1,0 +1,257 @@
+"""Documents over batches of log records: what is left of a batch, changed where they say so, and what was done. Pure.
+
+What happens to a record is a function of the record, its id and the documents alone: not of its batch, nor of when.
+Documents apply in order, each to the records that its selector names as they came; nothing follows a drop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from schemas.process_document import Document, Drop, Mask, Parse, Sample, Step
+from streams.batch import Batch, Message, with_value
+from streams.process import patterns
+from streams.process.candidates import Scan, every, of_literals, scan_for
+from streams.process.masking import Masking
+from streams.process.parsing import Parsing
+from streams.process.rewriting import Editing, readable
+from streams.process.selectors import condition, literals
+from streams.rules.compiler import compile_all
+from streams.rules.literals import Prefilter
+from streams.sinks.index import fields
+from streams.sinks.index.ids import key_id, place_id
+
+
+class Touch(NamedTuple):
+    """What was done, by which document."""
+
+    document: str
+    step: Step
+
+
+class Volume(NamedTuple):
+    """`bytes`: of the records as they came."""
+
+    records: int
+    bytes: int
+
+
+class Done(NamedTuple):
+    """What became of one record: its value, the very one given where nothing changed (None: dropped), and by what."""
+
+    value: bytes | None
+    touches: tuple[Touch, ...] = ()
+
+
+class Processed(NamedTuple):
+    """`batch`: what is left (None: nothing), the batch given where nothing was changed. `positions`: where its records
+    were in that; None: all of them. `dropped`: positions of records left out, by document. `bad`: positions of records
+    that are no JSON objects, and why."""
+
+    batch: Batch | None
+    positions: Sequence[int] | None = None
+    dropped: dict[str, list[int]] = {}
+    touched: dict[Touch, Volume] = {}
+    bad: dict[int, str] = {}
+
+    def origin(self, position: int) -> int:
+        """Where a record of `batch` was in the batch given."""
+        return position if self.positions is None else self.positions[position]
+
+
+Action = Callable[[Editing], bool]
+
+
+class _Steps(NamedTuple):
+    """One document's steps, ready to be used."""
+
+    name: str
+    plan: tuple[tuple[Step, Action | Sample | Drop], ...]
+
+
+class Processor:
+    """Documents compiled. Raises ValueError for what `parse_document` would have refused."""
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self.documents = tuple(document for document in documents if document.enabled and document.steps)
+        self._steps = [_Steps(document.name, tuple(map(_ready, document.steps))) for document in self.documents]
+        self._evaluate = compile_all([condition(document.select) for document in self.documents])
+        needs = [_need(document) for document in self.documents]
+        self._scan: Scan = every if None in needs else scan_for([need for need in needs if need is not None])
+        self._maybe = _maybe(self.documents)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to do at all."""
+        return bool(self.documents)
+
+    def run(self, batch: Batch) -> Processed:
+        """Process a whole batch at once."""
+        run = Run(self, batch)
+        run.look(0, len(batch))
+        return run.done()
+
+    def candidates(self, values: Sequence[bytes]) -> list[int]:
+        """Positions of the values that some document may touch, by their bytes."""
+        found, maybe = self._scan(values), self._maybe
+        return found if maybe is None else [position for position in found if maybe(values[position])]
+
+    def one(self, value: bytes, id_: str) -> Done:
+        """What becomes of one record. Raises ValueError when it is no JSON object."""
+        found = fields.decode(value)
+        record = found["data"] if "specversion" in found and isinstance(found.get("data"), dict) else found
+        hits = self._evaluate(record)
+        if not hits:
+            return Done(value)
+        work = _Work(value, id_)
+        for hit in hits:
+            steps = self._steps[hit]
+            for step, action in steps.plan:
+                if work.do(steps.name, step, action):
+                    work.touches.append(Touch(steps.name, step))
+                if work.dropped:
+                    return Done(None, tuple(dict.fromkeys(work.touches)))
+        return Done(work.value(), tuple(dict.fromkeys(work.touches)))
+
+
+class Run:
+    """A batch being processed, bit by bit: a large one should not hold an event loop up."""
+
+    def __init__(self, processor: Processor, batch: Batch) -> None:
+        self._processor = processor
+        self._batch = batch
+        self._changed: dict[int, bytes] = {}
+        self._dropped: dict[str, list[int]] = {}
+        self._touched: dict[Touch, list[int]] = {}
+        self._bad: dict[int, str] = {}
+
+    def look(self, start: int, stop: int) -> None:
+        """Process the records at positions [start, stop)."""
+        batch, one = self._batch, self._processor.one
+        messages = batch.messages[start:stop]
+        values: list[bytes] = [value or b"" for value in map(type(messages[0]).value, messages)]
+        for place in self._processor.candidates(values):
+            value = values[place]
+            try:
+                done = one(value, record_id(batch.topic_id, batch.partition, messages[place]))
+            except ValueError as error:
+                self._bad[start + place] = str(error)
+                continue
+            if done.touches:
+                self._note(start + place, value, done)
+
+    def _note(self, position: int, value: bytes, done: Done) -> None:
+        for touch in done.touches:
+            sums = self._touched.setdefault(touch, [0, 0])
+            sums[0] += 1
+            sums[1] += len(value)
+        if done.value is None:
+            self._dropped.setdefault(done.touches[-1].document, []).append(position)
+        elif done.value is not value:
+            self._changed[position] = done.value
+
+    def done(self) -> Processed:
+        touched = {touch: Volume(*sums) for touch, sums in self._touched.items()}
+        if not self._changed and not self._dropped:
+            return Processed(self._batch, None, {}, touched, self._bad)
+        gone = {position for positions in self._dropped.values() for position in positions}
+        left, positions = _left(self._batch, self._changed, gone)
+        return Processed(left, positions, self._dropped, touched, self._bad)
+
+
+class _Work:
+    """One record on its way through the documents that select it."""
+
+    def __init__(self, value: bytes, id_: str) -> None:
+        self._given = value
+        self._id = id_
+        self._editing: Editing | None = None
+        self._masks: list[Masking] = []
+        self.touches: list[Touch] = []
+        self.dropped = False
+
+    def do(self, document: str, step: Step, action: Action | Sample | Drop) -> bool:
+        """Do one step; whether it did anything."""
+        if isinstance(action, (Drop, Sample)):
+            self.dropped = isinstance(action, Drop) or not kept(self._id, document, action)
+            return self.dropped
+        if self._editing is None:
+            self._editing = Editing(readable(self._given))
+        if isinstance(action, Masking):
+            self._masks.append(action)
+        if not action(self._editing):
+            return False
+        if isinstance(action, Parsing):
+            # What the text hid, say by escaping it, may come to light by parsing.
+            for mask in self._masks:
+                mask.field(self._editing, action.into)
+        return True
+
+    def value(self) -> bytes:
+        return self._editing.value() if self._editing is not None and self._editing.changed else self._given
+
+
+def kept(id_: str, document: str, sample: Sample) -> bool:
+    """Whether a record is among those kept: its id decides, in each document anew."""
+    sha = hashlib.blake2b(f"{document}\n{id_}".encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(sha.digest()) % sample.of < sample.keep
+
+
+def record_id(topic_id: str, partition: int, message: Message) -> str:
+    """The id its document has in the index."""
+    return key_id(message.key()) or place_id(topic_id, partition, message.offset())
+
+
+def _ready(step: Drop | Sample | Mask | Parse) -> tuple[Step, Action | Sample | Drop]:
+    match step:
+        case Drop():
+            return Step.DROP, step
+        case Sample():
+            return Step.SAMPLE, step
+        case Mask():
+            return Step.MASK, Masking(step)
+        case Parse():
+            return Step.PARSE, Parsing(step)
+
+
+def _need(document: Document) -> bytes | None:
+    """RE2 for what raw JSON holds of every record the document may touch; None: nothing is known.
+
+    Of one that only masks, what is masked; of any other what its selector names.
+    """
+    if all(isinstance(step, Mask) for step in document.steps):
+        found = [need for step in document.steps if isinstance(step, Mask) for need in _masked(step)]
+        if all(need is not None for need in found):
+            return b"|".join(need for need in found if need is not None)
+    needed = literals(document.select)
+    return of_literals(needed) if needed else None
+
+
+def _masked(step: Mask) -> list[bytes | None]:
+    return [*(patterns.RAW[each] for each in step.presets), *map(patterns.raw_of, step.patterns)]
+
+
+def _maybe(documents: Sequence[Document]) -> Callable[[bytes], bool] | None:
+    """Whether raw JSON can be of a record some document selects; None when some selects by nothing JSON must hold."""
+    union: set[bytes] = set()
+    for document in documents:
+        needed = literals(document.select)
+        if needed is None:
+            return None
+        union |= needed
+    maybe: Callable[[bytes], bool] = Prefilter(frozenset(union)).maybe
+    return maybe
+
+
+def _left(batch: Batch, changed: dict[int, bytes], dropped: set[int]) -> tuple[Batch | None, Sequence[int] | None]:
+    messages = list(batch.messages)
+    for position, value in changed.items():
+        messages[position] = with_value(batch.topic, batch.partition, messages[position], value)
+    positions: Sequence[int] | None = None
+    if dropped:
+        positions = [position for position in range(len(messages)) if position not in dropped]
+        messages = [messages[position] for position in positions]
+    if not messages:
+        return None, positions
+    return Batch(batch.topic, batch.partition, messages, topic_id=batch.topic_id, at_end=batch.at_end), positions
