@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.record import Record
 from streams.sinks.index import ids
-from streams.sinks.index.elasticsearch.search import pods_of
+from streams.sinks.index.elasticsearch.compiled import pods_of
 from streams.sinks.index.fields import decode, draw, owners
 from streams.sinks.index.port import Kind
 from tests.index.conftest import batch

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from streams.sinks.index.language_fields import TEXTS, terms
 from streams.sinks.index.port import Kind
 
 MAX_WORD = 1024
@@ -40,6 +41,8 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     names: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    """A log record's own fields, as `language_fields.terms` writes them."""
 
 
 def decode(value: bytes) -> dict[str, Any]:
@@ -77,7 +80,8 @@ def _logs(record: Mapping[str, Any]) -> Fields:
         pod=pods,
         container=_words(about.get("container_name")),
         tenants=_words(record.get("tenant")),
-        text=(*_texts(record.get("log")), *_texts(record.get("message"))),
+        text=tuple(_each(_texts, *(record.get(name) for name in TEXTS))),
+        own=terms(record),
     )
 
 

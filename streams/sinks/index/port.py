@@ -13,6 +13,7 @@ import msgspec
 
 from streams.batch import Batch
 from streams.settings import Settings
+from streams.sinks.index.language import Node
 
 
 class Kind(StrEnum):
@@ -28,11 +29,12 @@ class Kind(StrEnum):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What to find. Filters are exact; several values of one field are alternatives; `text` holds keywords that must
-    all occur (case-insensitive, `"quoted phrases"`) in the log line or message. Times are ms, `end_ms` exclusive."""
+    """What to find. Filters are exact; several values of one field are alternatives; `text` is in the query language
+    (`language.py`), `where` a tree of it that must hold as well. Times are ms, `end_ms` exclusive."""
 
     kind: Kind
     text: str = ""
+    where: Node | None = None
     cluster: tuple[str, ...] = ()
     namespace: tuple[str, ...] = ()
     workload: tuple[str, ...] = ()
@@ -50,6 +52,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 100
     cursor: str = ""
     oldest_first: bool = False
+    count: bool = True
+    """Whether the page tells the total of what matches; without, pages come faster."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +69,18 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     items: list[Hit]
     total: int
+    """All that match; -1 when it was not asked for."""
     next: str = ""
     """Cursor of the next page, empty on the last."""
+
+
+class Top(msgspec.Struct, frozen=True, kw_only=True):
+    """The most frequent values of a field among the documents that match."""
+
+    records: int
+    """Documents that have the field."""
+    values: list[tuple[str, int]]
+    """(value, documents), most first."""
 
 
 class Index(Protocol):
@@ -82,6 +96,15 @@ class Index(Protocol):
         """Return when every record of the batch is durable in the index (tantivy: committed)."""
 
     async def search(self, query: Query) -> Page: ...
+
+    async def histogram(self, query: Query, step_ms: int) -> dict[int, int]:
+        """Matching documents in each interval of `step_ms`: its start (a multiple of `step_ms`) -> how many, if any."""
+
+    async def top(self, query: Query, field: str, limit: int) -> Top:
+        """The values of a field as the query language names it. Raises Invalid("field") for one without values."""
+
+    async def containers(self, query: Query) -> int:
+        """How many containers (namespace, pod and name) the matching log records are of."""
 
     async def get(self, kind: Kind, id: str) -> Hit | None: ...  # noqa: A002
 

@@ -1,23 +1,22 @@
-"""What both adapters make of a `Query` before they ask their engine: keywords, cursors, limits. Pure."""
+"""What both adapters make of a `Query` before they ask their engine: its tree, cursors, limits. Pure."""
 
 from __future__ import annotations
 
-import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from streams.errors import Invalid
-from streams.sinks.index.port import Hit, Query
+
+if TYPE_CHECKING:
+    from streams.sinks.index.port import Hit, Query
 
 MAX_LIMIT = 5000
 MAX_KEYWORDS = 64
-MAX_TEXT = 4096
 FILTERS = ("cluster", "namespace", "workload", "pod", "container", "names", "tenants")
 COUNTED = frozenset({"cluster", "namespace"})
 """Fields documents can be counted by."""
-_KEYWORD = re.compile(r'"([^"]*)"|([^\s"]+)')
 _LETTERS = 255
 """Longest run of letters the engines index as one word."""
 
@@ -39,22 +38,13 @@ class Position(NamedTuple):
     id: str
 
 
-def keywords(text: str) -> list[Keyword]:
-    """The keywords of a query's text. Raises Invalid("query") when there is nothing to look for in it."""
-    if len(text) > MAX_TEXT:
-        raise Invalid("query", f"text over {MAX_TEXT} characters")
-    if text.count('"') % 2:
-        raise Invalid("query", 'a quote (") is not closed')
-    out = []
-    for match in _KEYWORD.finditer(text):
-        part = match[1] if match[2] is None else match[2]
-        if any(char.isalnum() for char in part):
-            out.append(Keyword(part, part.isalpha() and len(part) <= _LETTERS))
-    if not out and text.strip():
-        raise Invalid("query", f"no letter or digit to look for in {text[:50]!r}")
-    if len(out) > MAX_KEYWORDS:
-        raise Invalid("query", f"over {MAX_KEYWORDS} keywords")
-    return list(dict.fromkeys(out))
+def is_word(text: str) -> bool:
+    """Whether there is anything in it that an index could find."""
+    return any(char.isalnum() for char in text)
+
+
+def keyword(text: str) -> Keyword:
+    return Keyword(text, text.isalpha() and len(text) <= _LETTERS)
 
 
 def limit(query: Query) -> int:

@@ -16,7 +16,8 @@ from streams.settings import Index as Settings
 from streams.sinks.index.elasticsearch import bulk, reply, search
 from streams.sinks.index.elasticsearch.client import Client
 from streams.sinks.index.elasticsearch.templates import template
-from streams.sinks.index.port import Hit, Kind, Page, Query
+from streams.sinks.index.language_parser import counted_field
+from streams.sinks.index.port import Hit, Kind, Page, Query, Top
 
 MAX_REQUEST_BYTES = 2 << 20
 IN_FLIGHT = 4
@@ -95,6 +96,25 @@ class ElasticsearchIndex:
 
     async def search(self, query: Query) -> Page:
         return search.page(query, await self._search(query.kind, search.body(query)))
+
+    async def histogram(self, query: Query, step_ms: int) -> dict[int, int]:
+        answer = await self._search(query.kind, search.histogram(query, step_ms))
+        found = answer.get("aggregations", {}).get("time", {}).get("buckets", ())
+        return {bucket["key"]: bucket["doc_count"] for bucket in found}
+
+    async def top(self, query: Query, field: str, limit: int) -> Top:
+        request = search.top(query, counted_field(field), limit)
+        return search.top_of(await self._search(query.kind, request), limit)
+
+    async def containers(self, query: Query) -> int:
+        count, after = 0, None
+        while True:
+            answer = await self._search(query.kind, search.containers(query, after))
+            found = answer.get("aggregations", {}).get("by", {})
+            named = [bucket for bucket in found.get("buckets", ()) if any(bucket["key"].values())]
+            count, after = count + len(named), found.get("after_key")
+            if after is None:
+                return count
 
     async def get(self, kind: Kind, id: str) -> Hit | None:  # noqa: A002
         answer = await self._search(kind, {"query": {"ids": {"values": [id]}}, "size": 1})

@@ -11,12 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from streams.sinks.index.fields import APP_LABELS, MAX_WORD
+from streams.sinks.index.language_fields import LEVELS, MAX_VALUE, NAMED, TEXTS
 from streams.sinks.index.port import Kind
 
 WHERE = "_where"
 WORDS = "words"
-VERSION = 1
+VERSION = 2
 _KEYWORD: dict[str, Any] = {"type": "keyword", "ignore_above": MAX_WORD}
+_VALUE: dict[str, Any] = {"type": "keyword", "ignore_above": MAX_VALUE}
 _TEXT: dict[str, Any] = {
     "type": "text",
     "analyzer": "standard",
@@ -33,7 +35,7 @@ PATHS: dict[str, tuple[str, ...]] = {
     "workload": tuple(f"kubernetes.labels.{label}" for label in APP_LABELS),
     "names": (),
     "tenants": ("tenant",),
-    "text": ("log", "message"),
+    "text": TEXTS,
 }
 """Where the fields of `Query` are in a log record."""
 
@@ -76,8 +78,9 @@ def _properties(kind: Kind) -> dict[str, Any]:
     return {
         "cluster": _KEYWORD,
         "tenant": _KEYWORD,
-        "log": _TEXT,
-        "message": _TEXT,
+        **dict.fromkeys(TEXTS, _TEXT),
+        **{name: _VALUE | {"normalizer": "lowercase"} for name in LEVELS},
+        **dict.fromkeys(NAMED, _VALUE),
         "kubernetes": {"dynamic": False, "properties": kubernetes},
         WHERE: {"dynamic": False, "properties": where},
     }

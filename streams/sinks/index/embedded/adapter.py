@@ -18,10 +18,11 @@ import tantivy
 from streams.batch import Batch
 from streams.errors import Fatal, Invalid, Retryable
 from streams.settings import Settings
-from streams.sinks.index.embedded import search
+from streams.sinks.index.embedded import counting, search
 from streams.sinks.index.embedded.commits import Commits
 from streams.sinks.index.embedded.store import Lock, Reader, Writer
-from streams.sinks.index.port import Hit, Kind, Page, Query
+from streams.sinks.index.language_parser import counted_field
+from streams.sinks.index.port import Hit, Kind, Page, Query, Top
 from streams.sinks.index.query import COUNTED
 
 T = TypeVar("T")
@@ -77,6 +78,20 @@ class EmbeddedIndex:
     async def search(self, query: Query) -> Page:
         search.check(query)
         return await self._read(query.kind, lambda searcher: search.page(searcher, query), Page(items=[], total=0))
+
+    async def histogram(self, query: Query, step_ms: int) -> dict[int, int]:
+        search.check(query)
+        return await self._read(query.kind, lambda searcher: counting.histogram([searcher], query, step_ms), {})
+
+    async def top(self, query: Query, field: str, limit: int) -> Top:
+        search.check(query)
+        field = counted_field(field)
+        none = Top(records=0, values=[])
+        return await self._read(query.kind, lambda searcher: counting.top([searcher], query, field, limit), none)
+
+    async def containers(self, query: Query) -> int:
+        search.check(query)
+        return await self._read(query.kind, lambda searcher: counting.containers([searcher], query), 0)
 
     async def get(self, kind: Kind, id: str) -> Hit | None:  # noqa: A002
         return await self._read(kind, lambda searcher: search.get(searcher, id), None)

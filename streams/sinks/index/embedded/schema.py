@@ -23,7 +23,7 @@ TOKEN = rf"_*(?:{_RUN}|{_NUMBER})(?:{_RUN}|{_NUMBER}|_)*|[\p{{Han}}\p{{Hiragana}
 LETTERS = r"\p{L}+"
 STANDARD, SIMPLE = "es_standard", "es_simple"
 
-KEYWORDS = ("workload", "pod", "container", "names", "tenants")
+KEYWORDS = ("workload", "pod", "container", "names", "tenants", "own")
 COUNTED = ("cluster", "namespace")
 _LOW_BITS = 20
 _LOW = (1 << _LOW_BITS) - 1
@@ -56,6 +56,7 @@ def schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_text_field("id", tokenizer_name="raw", index_option="basic")
     builder.add_unsigned_field("order", fast=True)
+    builder.add_unsigned_field("time", fast=True)
     builder.add_unsigned_field("partition", fast=True)
     builder.add_unsigned_field("offset", indexed=True)
     for name in COUNTED:
@@ -88,6 +89,7 @@ def document(where: Where, value: bytes, drawn: Fields) -> tantivy.Document:
     made: dict[str, Any] = {
         "id": where.id,
         "order": order_of(where.time_ms, where.offset),
+        "time": sort_time(where.time_ms),
         "partition": where.partition,
         "offset": where.offset,
         "value": value,

@@ -1,0 +1,139 @@
+"""The fields of a log record that a query may name beside the fixed ones: its own scalars, by their path. Pure.
+
+`{"status": 500, "http": {"method": "GET"}}` has `status` and `http.method`. A list's items are values of its path, and
+objects in a list are looked into. `kubernetes.labels` is `label.<name>`, of the rest of `kubernetes` only
+`KUBERNETES`; text that is searched by words, and the record's time, are no fields. Bounds keep one odd record from
+costing what thousands do.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MAX_VALUE = 256
+"""Longer values are no values of a field: they are looked into by words, if at all."""
+MAX_PAIRS = 64
+MAX_PLACE = 1024
+MAX_DEPTH = 4
+LABEL = "label."
+LEVELS = ("level", "severity", "severity_text")
+"""Where a record says how bad it is; `level` asks all of them, whatever the case."""
+NAMED = ("stream", "trace_id", "span_id")
+"""Fields of their own in Elasticsearch's mapping; others are read from the documents when asked for."""
+KUBERNETES = ("host", "container_image")
+TEXTS = ("log", "message", "msg")
+TIMES = frozenset({"time", "@timestamp", "timestamp", "ts", "date", "@time"})
+FIXED = frozenset({"cluster", "tenant", "kubernetes", *TEXTS, *TIMES})
+"""Top-level members that are no fields of this kind."""
+NAME = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]{0,127}")
+_NUMBER = re.compile(r"[\x00-\x20]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?[dDfF]?[\x00-\x20]*", re.ASCII)
+_SIGN = 1 << 63
+
+
+HAS, TEXT, NUMBER, PLACE = "\x02", "\x00", "\x01", "\x03"
+"""What the terms of a record's fields begin with or have between path and value; no path has these characters."""
+
+
+def terms(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields of a log record as exact words: that there is one, its text, and its number."""
+    out: list[str] = []
+    for path, text, number in pairs(record):
+        if path in LEVELS:
+            path, text = "level", text.lower()
+        out.append(HAS + path)
+        if len(text) <= MAX_VALUE:
+            out.append(path + TEXT + text)
+        if number is not None:
+            out.append(path + NUMBER + number_key(number))
+    about = record.get("kubernetes")
+    if isinstance(about, dict):
+        place = [about.get(name) for name in ("namespace_name", "pod_name", "container_name")]
+        if any(isinstance(each, str) and each for each in place):
+            out.append(PLACE + TEXT.join(each if isinstance(each, str) else "" for each in place)[:MAX_PLACE])
+    return tuple(dict.fromkeys(out))
+
+
+def pairs(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+    """(path, value as text, value as a number if it is one) of a record's fields, at most `MAX_PAIRS` of them."""
+    left = MAX_PAIRS
+    for path, value in _all(record):
+        if left and NAME.fullmatch(path):
+            left -= 1
+            yield path, as_text(value), as_number(value)
+
+
+def _all(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    about = record.get("kubernetes")
+    if isinstance(about, dict):
+        labels = about.get("labels")
+        if isinstance(labels, dict):
+            yield from _scalars(labels, LABEL, MAX_DEPTH)
+        for name in KUBERNETES:
+            if name in about:
+                yield from _within(f"kubernetes.{name}", about[name], 0)
+    yield from _scalars({name: value for name, value in record.items() if name not in FIXED}, "", MAX_DEPTH)
+
+
+def _scalars(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        yield from _within(prefix + name, inner, depth - 1)
+
+
+def _within(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (str, int, float)):
+        yield path, value
+    elif isinstance(value, dict) and depth > 0:
+        yield from _scalars(value, f"{path}.", depth)
+    elif isinstance(value, list):
+        for item in value[:MAX_PAIRS]:
+            if not isinstance(item, list):
+                yield from _within(path, item, depth)
+
+
+def as_text(value: str | int | float) -> str:
+    """As Elasticsearch writes it: numbers as Java does (`1.0E10`)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _java(value) if isinstance(value, float) else str(value)
+
+
+def _java(value: float) -> str:
+    """Java's `Double.toString`: plain from 0.001 to 10 million, else with an exponent."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    digits, _, exponent = f"{value!r}".partition("e")
+    if not exponent:
+        digits = repr(value)
+        sign, digits = ("-", digits[1:]) if digits[0] == "-" else ("", digits)
+        whole, _, rest = digits.partition(".")
+        shown = (whole + rest).lstrip("0").rstrip("0")
+        exponent = str(len(whole) - 1 if whole != "0" else len(rest.lstrip("0")) - len(rest) - 1)
+        digits = f"{sign}{shown[0]}.{shown[1:] or '0'}"
+    elif "." not in digits:
+        digits += ".0"
+    return f"{digits}E{int(exponent)}"
+
+
+def as_number(value: Any) -> float | None:
+    """The number a value is, or that its text writes; None for none (a boolean is none)."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        try:
+            return float(value)
+        except OverflowError:
+            return None
+    if isinstance(value, str) and len(value) <= 64 and _NUMBER.fullmatch(value):
+        return float(value.strip("\x00\x01\x02\x03\x04\x05\x06\x07\x08\t\n\x0b\x0c\r \x0e\x0f\x1b").rstrip("dDfF"))
+    return None
+
+
+def number_key(value: float) -> str:
+    """16 hexadecimal digits that sort as the numbers do."""
+    (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))
+    return f"{bits ^ ((1 << 64) - 1) if bits & _SIGN else bits | _SIGN:016x}"
