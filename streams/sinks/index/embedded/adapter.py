@@ -1,4 +1,4 @@
-"""The tantivy adapter of the search index port: `<data_dir>/index/<kind>`.
+"""The tantivy adapter of the search index port: `<data_dir>/index/<kind>/<day>`, an index a day (see days.py).
 
 One process writes; it holds a lock for as long as it lives. Reading processes see every commit with their next search.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,9 @@ from streams.errors import Fatal, Invalid, Retryable
 from streams.settings import Settings
 from streams.sinks.index.embedded import counting, search
 from streams.sinks.index.embedded.commits import Commits
-from streams.sinks.index.embedded.store import Lock, Reader, Writer
+from streams.sinks.index.embedded.days import Day, paged, searchers
+from streams.sinks.index.embedded.store import Lock, Shelf
+from streams.sinks.index.embedded.writer import Writer
 from streams.sinks.index.language_parser import counted_field
 from streams.sinks.index.port import Hit, Kind, Page, Query, Top
 from streams.sinks.index.query import COUNTED
@@ -39,7 +42,7 @@ class EmbeddedIndex:
         self._lock_wait_s = lock_wait_s
         self._interval_s = settings.index.commit_interval_s
         self._lock = Lock(self.folder)
-        self._readers = {kind: Reader(self.folder / kind.value) for kind in Kind}
+        self._shelves = {kind: Shelf(self.folder / kind.value) for kind in Kind}
         self._writers: dict[Kind, _Writing] = {}
         self._pool = ThreadPoolExecutor(READERS, "index-read")
         self._opening = asyncio.Lock()
@@ -77,40 +80,54 @@ class EmbeddedIndex:
 
     async def search(self, query: Query) -> Page:
         search.check(query)
-        return await self._read(query.kind, lambda searcher: search.page(searcher, query), Page(items=[], total=0))
+        return await self._answer(query, lambda days: paged(days, query, search.page))
 
     async def histogram(self, query: Query, step_ms: int) -> dict[int, int]:
         search.check(query)
-        return await self._read(query.kind, lambda searcher: counting.histogram([searcher], query, step_ms), {})
+        return await self._answer(query, lambda days: counting.histogram(searchers(days), query, step_ms))
 
     async def top(self, query: Query, field: str, limit: int) -> Top:
         search.check(query)
-        field = counted_field(field)
-        none = Top(records=0, values=[])
-        return await self._read(query.kind, lambda searcher: counting.top([searcher], query, field, limit), none)
+        name = counted_field(field)
+        return await self._answer(query, lambda days: counting.top(searchers(days), query, name, limit))
 
     async def containers(self, query: Query) -> int:
         search.check(query)
-        return await self._read(query.kind, lambda searcher: counting.containers([searcher], query), 0)
+        return await self._answer(query, lambda days: counting.containers(searchers(days), query))
 
     async def get(self, kind: Kind, id: str) -> Hit | None:  # noqa: A002
-        return await self._read(kind, lambda searcher: search.get(searcher, id), None)
+        def look(days: list[Day]) -> Hit | None:
+            return next((hit for day in days if (hit := search.get(day.searcher, id))), None)
+
+        return await self._ask(kind, look)
 
     async def counts(self, kind: Kind, by: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
         if not set(by) <= COUNTED:
             raise Invalid("query", f"counts are by {', '.join(sorted(COUNTED))}")
-        return await self._read(kind, lambda searcher: _counts(searcher, by), {} if by else {(): 0})
+
+        def count(days: list[Day]) -> dict[tuple[str, ...], int]:
+            total: Counter[tuple[str, ...]] = Counter({} if by else {(): 0})
+            for day in days:
+                total.update(_counts(day.searcher, by))
+            return dict(total)
+
+        return await self._ask(kind, count)
 
     async def ping(self) -> None:
-        await self._read(Kind.LOGS, lambda searcher: searcher.num_docs, 0)
+        await self._ask(Kind.LOGS, len)
 
-    async def _read(self, kind: Kind, ask: Callable[[tantivy.Searcher], T], otherwise: T) -> T:
+    async def _answer(self, query: Query, ask: Callable[[list[Day]], T]) -> T:
+        return await self._ask(query.kind, ask, query.start_ms, query.end_ms)
+
+    async def _ask(self, kind: Kind, ask: Callable[[list[Day]], T], start_ms: int = 0, end_ms: int = 0) -> T:
+        """What `ask`, in a thread, makes of the days that overlap [start_ms, end_ms) (0: no bound), newest first.
+
+        Each day is an index of its own: `ask` puts the answers of their searchers together.
+        """
+
         def work() -> T:
-            searcher = self._readers[kind].searcher()
-            if searcher is None:
-                return otherwise
             try:
-                return ask(searcher)
+                return ask(self._shelves[kind].days(start_ms, end_ms))
             except ValueError as error:
                 raise Retryable("index_read", str(error)[:300]) from None
 

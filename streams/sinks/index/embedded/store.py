@@ -1,4 +1,4 @@
-"""One kind's folder: the tantivy index of it, written by one process, read by any. Blocking; called from threads."""
+"""One kind's folder, a tantivy index a day in it: written by one process, read by any. Blocking; for threads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,10 @@ from typing import Any
 
 import tantivy
 
-from streams.batch import Batch
-from streams.errors import Fatal, Retryable
-from streams.sinks.index import fields
-from streams.sinks.index.embedded.schema import ANALYZERS, SCHEMA, Where, document
-from streams.sinks.index.ids import document_id, sort_time
-from streams.sinks.index.port import Kind
-
-HEAP_BYTES = {Kind.LOGS: 64_000_000}
-SMALL_HEAP_BYTES = 16_000_000
-META = "meta.json"
+from streams.errors import Retryable
+from streams.sinks.index.embedded.days import Day, name_of, within
+from streams.sinks.index.embedded.folders import META, days_in, other_version
+from streams.sinks.index.embedded.schema import ANALYZERS, SCHEMA
 
 
 def opened(path: Path, *, create: bool) -> tantivy.Index | None:
@@ -35,7 +29,7 @@ def opened(path: Path, *, create: bool) -> tantivy.Index | None:
         raise Retryable("index_folder", f"{path}: {error.strerror}") from None
     except ValueError as error:
         if "schema" in str(error).lower():
-            raise Fatal("index_version", f"{path} is of another version of Eventsphere: move it away") from None
+            raise other_version(path) from None
         raise Retryable("index_folder", f"{path}: {error}") from None
     for name, analyzer in ANALYZERS.items():
         index.register_tokenizer(name, analyzer)
@@ -74,80 +68,24 @@ class Reader:
             return self._index.searcher()
 
 
-class Writer:
-    """Puts records (delete by id, then add) and commits. One thread at a time."""
+class Shelf:
+    """The days of one kind, for reading. One thread at a time may list them."""
 
-    def __init__(self, path: Path, kind: Kind) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._kind = kind
-        self._writer: tantivy.IndexWriter | None = None
-        self.pending = 0
-        """Documents put since the last commit."""
-        self.generation = 0
-        """Grows whenever what was put and not committed is thrown away."""
+        self._readers: dict[int, Reader] = {}
+        self._lock = threading.Lock()
 
-    def put(self, batch: Batch) -> dict[int, str]:
-        """Add every record of the batch; returns the positions that never can be, and why. Raises Retryable, Fatal."""
-        bad: dict[int, str] = {}
-        writer = self._open()
-        for position, message in enumerate(batch.messages):
-            value = message.value()
-            if value is None and self._kind is Kind.OBJECTS:
-                continue  # a tombstone: the change `deleted` before it says it all
-            try:
-                record = fields.decode(value or b"")
-                id_ = document_id(self._kind, batch.topic_id, batch.partition, message, record)
-                time_ms = sort_time(message.timestamp()[1])
-                where = Where(id_, time_ms, batch.topic, batch.partition, message.offset())
-                made = document(where, value or b"", fields.draw(self._kind, record))
-            except ValueError as error:
-                bad[position] = str(error)
-                continue
-            self._put(writer, id_, made)
-        return bad
-
-    def commit(self) -> None:
-        """Make everything put so far durable and searchable. Raises Retryable; nothing put is kept then."""
-        if self._writer is None or not self.pending:
-            return
-        try:
-            self._writer.commit()
-        except ValueError as error:
-            self._drop()
-            raise Retryable("index_commit", str(error)) from None
-        self.pending = 0
-
-    def close(self) -> None:
-        if self._writer is not None:
-            with contextlib.suppress(Retryable, ValueError):
-                self.commit()
-                if self._writer is not None:
-                    self._writer.wait_merging_threads()
-        self._drop()
-
-    def _put(self, writer: tantivy.IndexWriter, id_: str, made: tantivy.Document) -> None:
-        try:
-            writer.delete_documents_by_term("id", id_)
-            writer.add_document(made)
-        except ValueError as error:
-            self._drop()
-            raise Retryable("index_write", str(error)) from None
-        self.pending += 1
-
-    def _open(self) -> tantivy.IndexWriter:
-        if self._writer is None:
-            index = opened(self._path, create=True)
-            assert index is not None  # noqa: S101
-            try:
-                self._writer = index.writer(HEAP_BYTES.get(self._kind, SMALL_HEAP_BYTES), 1)
-            except ValueError as error:
-                raise Retryable("index_locked", f"{self._path}: {error}") from None
-        return self._writer
-
-    def _drop(self) -> None:
-        self._writer = None
-        self.pending = 0
-        self.generation += 1
+    def days(self, start_ms: int = 0, end_ms: int = 0) -> list[Day]:
+        """Those that overlap [start_ms, end_ms), newest first, as of their last commit. Raises Retryable, Fatal."""
+        with self._lock:
+            present = days_in(self._path)
+            for day in self._readers.keys() - present:
+                del self._readers[day]
+            wanted = within(present, start_ms, end_ms)
+            readers = [(day, self._readers.setdefault(day, Reader(self._path / name_of(day)))) for day in wanted]
+        found = ((day, reader.searcher()) for day, reader in readers)
+        return [Day(day, searcher) for day, searcher in found if searcher is not None]
 
 
 class Lock:
