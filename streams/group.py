@@ -25,6 +25,8 @@ TP = tuple[str, int]
 SESSION_TIMEOUT_MS = 10_000
 POLL_S = 0.1
 """Longest wait for a first record; also how long commands (commit, pause) may wait."""
+ANSWER_S = 0.01
+"""How long a source that just became full waits for the answer to its commit: often that is all it needs."""
 LINGER_S = 0.01
 """How long a turn waits for more once it has a record."""
 RETRY_S = 0.2
@@ -91,15 +93,21 @@ class Group:
 
     def turn(self, limit: int, commits: dict[TP, Commit]) -> list[Message]:
         """One round: commit, then up to `limit` records (0: none, but the group is kept alive), errors among them."""
+        begins = limit == 0 and not self._full
         self._pause(full=limit == 0)
         if commits and not self._committing:
             self._commit(commits)
-        first = self._consumer.poll(POLL_S)
+        first = self._consumer.poll(ANSWER_S if begins and self._committing else POLL_S)
         if first is None:
             return []
         messages: list[Message] = [first]
-        if limit > 1:
-            messages += self._consumer.consume(limit - 1, LINGER_S)
+        asks = int(self._committing and limit > 1)
+        if limit > 1 + asks:
+            messages += self._consumer.consume(limit - 1 - asks, LINGER_S)
+        if asks and (last := self._consumer.poll(0)) is not None:
+            # What was polled for is the answer to the commit (it came meanwhile, and would wait for the next turn):
+            # with it the next turn commits again, and records finished but not committed hold nothing up.
+            messages.append(last)
         return messages
 
     def rewind(self, partitions: Iterable[TP]) -> None:

@@ -80,11 +80,13 @@ class InFlight:
 
     def room(self) -> int:
         """How many records may be read now; 0 while too much is unfinished, or not committed."""
-        if self.records >= 2 * self._max_records or self.bytes >= self._max_bytes:
-            return 0
-        if self.records + sum(t.uncommitted for t in self.trackers.values()) >= 4 * self._max_records:
+        if self.records >= 2 * self._max_records or self.bytes >= self._max_bytes or self.must_commit():
             return 0
         return max(1, min(self._max_records, int((self._max_bytes - self.bytes) / self._record_bytes)))
+
+    def must_commit(self) -> bool:
+        """Whether only a commit makes room: too much is read and not committed, finished or not."""
+        return self.records + sum(t.uncommitted for t in self.trackers.values()) >= 4 * self._max_records
 
     def peek(self, taker: object, gone: Callable[[object], bool]) -> Batch | None:
         """The batch `taker` would get."""

@@ -194,6 +194,8 @@ class BatchSource(mode.Service):
         """How many records the next turn may bring; 0 when there is no room even after a wait."""
         end = self._events.time() + FULL_WAIT_S
         while not self._flight.room() and (left := end - self._events.time()) > 0:
+            if self._flight.must_commit() and self._flight.commits():
+                break  # the next turn does that
             self._less.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._less.wait(), left)
