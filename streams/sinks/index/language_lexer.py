@@ -15,7 +15,8 @@ from streams.sinks.index.language_fields import NAME
 
 MAX_TEXT = 4096
 _FIELD = re.compile(NAME.pattern + r"(?=:[^\s)]|[<>]=?-?[0-9.])")
-_COMPARED = re.compile(r"(>=|<=|>|<)(?=\s*[\"0-9.-])")
+_COMPARED = re.compile(r"(>=|<=|[<>](?=\s*[\"0-9.-]))")
+"""`err:<nil>` compares nothing."""
 WORDS = {"AND", "OR", "NOT"}
 
 
