@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 INDEX_RETRY_S = 1.0
+ANSWER_S = 10.0
 
 
 def now_ms() -> int:
@@ -47,12 +48,17 @@ def now_ms() -> int:
 
 
 class RequestProducer(Producer):
-    """The producer, writing the id and the trace of the request being served into the records' headers."""
+    """The producer, writing the id and the trace of the request being served into the records' headers, and giving up
+    before whoever asked does: what is under way then may still be stored."""
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         if identity := request_id.get():
             records = [_marked(record, identity.encode()) for record in records]
-        await super().send(list(traced(records, traceparent.get())))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await super().send(list(traced(records, traceparent.get())))
+        except TimeoutError:
+            raise Retryable("bus_away", f"kafka did not take it within {ANSWER_S:.0f} s") from None
 
 
 def _marked(record: Outgoing, identity: bytes) -> Outgoing:
