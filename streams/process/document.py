@@ -74,7 +74,7 @@ def _document(node: Node, file: str) -> Document:
     else:
         node.fail("expected name: letters, digits, _ . : -")
     join, steps = _steps(fields["steps"]) if "steps" in fields else (None, ())
-    if not join and not steps:
+    if "steps" not in fields or not (join or steps or node.errors):
         node.fail(f"expected steps: a list of {', '.join(Step)}")
     return Document(
         name=name,

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import re2
-
 from schemas.process_document import Document, Join
 from streams.process import traces
 from streams.process.candidates import END, ESCAPED
-from streams.process.rewriting import Editing, encode, readable
+from streams.process.patterns import detecting
+from streams.process.rewriting import Editing, encode, repaired
 from streams.process.selectors import condition
 from streams.process.traces import Grouping
 from streams.record import Outgoing
@@ -26,7 +25,6 @@ from streams.sinks.index import fields
 TEXTS = ("log", "message")
 DOCKER = ("partial_message", "partial_id", "partial_ordinal", "partial_last")
 RAW_PARTIAL = rb'"(?:logtag|_p)"[ ]*:[ ]*"P|"partial_message"'
-_UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED
 
 
 class Joined(NamedTuple):
@@ -54,7 +52,7 @@ class Joiner:
         self._groupings = [Grouping(join) if join.traces or join.start else None for join in self._joins]
         self._evaluate = compile_all([condition(document.select) for document in self.documents])
         raw = _raw(self._joins)
-        self._maybe = _finder(raw) if raw else None
+        self._maybe = detecting(raw) if raw else None
 
     def __bool__(self) -> bool:
         """Whether anything is asked for."""
@@ -89,7 +87,7 @@ class Joiner:
         if self._maybe is None:
             return True
         block = END.join([record.value or b"" for record in records])
-        return bool(self._maybe.Match(_UNANCHORED, block, 0, len(block))[0][0] >= 0)
+        return self._maybe(block)
 
     def _line(self, place: int, value: bytes) -> tuple[tuple[int, Any], _Line] | None:
         """A record as a line of its stream, when some document selects it; what is no record is nobody's line."""
@@ -175,7 +173,7 @@ def _more(record: dict[str, Any]) -> bool:
 
 def _with_text(value: bytes, field: str, text: str, more: bool) -> bytes:
     """The first line's record with the whole text, and no more marked as a part (unless the end did not come)."""
-    record = Editing(readable(value))
+    record = Editing(repaired(value))
     record.set(field, encode(text))
     if not more:
         for name in ("logtag", "_p"):
@@ -195,11 +193,3 @@ def _raw(joins: Sequence[Join]) -> bytes | None:
         needs += [RAW_PARTIAL] if join.partial else []
         needs += [traces.RAW[kind] for kind in join.traces]
     return b"|".join([*dict.fromkeys(needs), ESCAPED]) if needs else None
-
-
-def _finder(pattern: bytes) -> Any:
-    options = re2.Options()
-    options.encoding = re2.Options.Encoding.LATIN1
-    options.never_capture = True
-    options.never_nl = True
-    return re2._re2.RE2(pattern, options)

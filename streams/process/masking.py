@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from schemas.process_document import Mask, Preset
 from streams.process import patterns
-from streams.process.patterns import replaced
+from streams.process.candidates import ESCAPED
+from streams.process.patterns import Find, Span, replaced
 from streams.process.rewriting import Editing, encode
 
 ORIGIN = frozenset(
     ("kubernetes", "cluster", "tenant", "tag", "stream", "logtag", "@timestamp", "time", "timestamp", "date")
 )
 """Fields that say where a record is from and when: left alone unless named."""
+NAMES = 1024
+"""Names of fields whose masked form is remembered."""
 MIN_NUMBER = 13
 """Shorter JSON numbers cannot be a card's."""
 _decode = msgspec.json.Decoder().decode
-_secret_key = patterns.compiled(patterns.SECRET_KEY).search
+_secret_key = patterns.detecting(patterns.SECRET_KEY.encode())
 
 
 class Masking:
     """A `Mask`, ready to be used. Raises ValueError for a pattern that is none."""
 
     def __init__(self, mask: Mask) -> None:
-        self._find = patterns.together(
-            [*(patterns.PRESETS[each] for each in mask.presets), *map(patterns.finder, mask.patterns)]
-        )
+        own = [(patterns.raw_of(text), patterns.finder(text)) for text in mask.patterns]
+        found = [*((patterns.RAW[each], patterns.PRESETS[each]) for each in mask.presets), *own]
+        self._finders = [(None if raw is None else patterns.detecting(raw + b"|" + ESCAPED), find) for raw, find in found]
         self._with = mask.replacement.encode()
         self._whole = encode(mask.replacement)
         self._fields = mask.fields
         self._keys = Preset.TOKEN in mask.presets
+        self._name = lru_cache(NAMES)(lambda name: self._text(name, self._for(name.encode())))
 
     def __call__(self, record: Editing) -> bool:
         """Mask it; whether there was anything to mask."""
@@ -43,56 +49,71 @@ class Masking:
 
     def field(self, record: Editing, name: str) -> bool:
         raw = record.raw(name)
-        changed = self._whole if self._secret(name, raw) else self._json(raw)
+        changed = self._whole if self._secret(name, raw[:3]) else self._json(raw)
         if changed == raw:
             return False
         record.set(name, changed)
         return True
 
-    def _names(self, record: Editing, names: list[str] | tuple[str, ...]) -> list[str]:
+    def _names(self, record: Editing, names: Iterable[str]) -> list[str]:
         """Mask names of fields; those changed."""
-        taken = dict.fromkeys(record.top, True)
-        found = {name: fresh(new, taken) for name in names if (new := self._text(name)) != name}
+        found: dict[str, str] = {}
+        for name in names:
+            if (masked := self._name(name)) != name:
+                found[name] = fresh(masked, {**record.top, **dict.fromkeys(found.values())})
         if found:
             record.rename(found)
         return list(found)
 
+    def _for(self, raw: bytes) -> list[Find]:
+        """The finders that may find something in raw JSON."""
+        return [find for test, find in self._finders if test is None or test(raw)]
+
     def _secret(self, key: str, raw: bytes) -> bool:
-        return self._keys and raw[:1] == b'"' and raw != b'""' and _secret_key(key.encode()) is not None
+        return self._keys and raw[:1] == b'"' and raw[:2] != b'""' and _secret_key(key.encode())
 
     def _json(self, raw: bytes) -> bytes:
         """JSON text, masked."""
+        finders = self._for(raw)
+        if not finders:
+            return raw
         if raw[:1] in b'"{[':
             value = _decode(raw)
-            masked = self._value(value)
+            masked = self._value(value, finders)
             return raw if masked == value else encode(masked)
-        if len(raw) >= MIN_NUMBER and self._find(raw):
-            return self._whole
-        return raw
+        return self._whole if len(raw) >= MIN_NUMBER and self._spans(raw, finders) else raw
 
-    def _value(self, value: Any) -> Any:
+    def _value(self, value: Any, finders: Sequence[Find]) -> Any:
         if isinstance(value, str):
-            return self._text(value)
+            return self._text(value, finders)
         if isinstance(value, dict):
             out: dict[str, Any] = {}
             for key, item in value.items():
-                hide = self._secret(key, encode(item)) if self._keys else False
-                out[fresh(self._text(key), out)] = _decode(self._whole) if hide else self._value(item)
+                hide = isinstance(item, str) and item and self._secret(key, b'".')
+                out[fresh(self._text(key, finders), out)] = self._hidden if hide else self._value(item, finders)
             return out
         if isinstance(value, list):
-            return [self._value(item) for item in value]
+            return [self._value(item, finders) for item in value]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             raw = encode(value)
-            return _decode(self._whole) if len(raw) >= MIN_NUMBER and self._find(raw) else value
+            return self._hidden if len(raw) >= MIN_NUMBER and self._spans(raw, finders) else value
         return value
 
-    def _text(self, text: str) -> str:
+    @property
+    def _hidden(self) -> str:
+        return self._with.decode()
+
+    @staticmethod
+    def _spans(data: bytes, finders: Sequence[Find]) -> list[Span]:
+        return [span for find in finders for span in find(data)]
+
+    def _text(self, text: str, finders: Sequence[Find]) -> str:
         data = text.encode()
-        spans = self._find(data)
+        spans = self._spans(data, finders)
         return replaced(data, spans, self._with).decode("utf-8", "replace") if spans else text
 
 
-def fresh(name: str, taken: dict[str, Any]) -> str:
+def fresh(name: str, taken: Mapping[str, Any]) -> str:
     """`name`, or with a number behind it where it is taken: two masked names may be alike."""
     number, out = 1, name
     while out in taken:

@@ -16,7 +16,7 @@ from streams.process import patterns
 from streams.process.candidates import Scan, every, of_literals, scan_for
 from streams.process.masking import Masking
 from streams.process.parsing import Parsing
-from streams.process.rewriting import Editing, readable
+from streams.process.rewriting import Editing, repaired
 from streams.process.selectors import condition, literals
 from streams.rules.compiler import compile_all
 from streams.rules.literals import Prefilter
@@ -177,7 +177,7 @@ class _Work:
             self.dropped = isinstance(action, Drop) or not kept(self._id, document, action)
             return self.dropped
         if self._editing is None:
-            self._editing = Editing(readable(self._given))
+            self._editing = Editing(repaired(self._given))
         if isinstance(action, Masking):
             self._masks.append(action)
         if not action(self._editing):

@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 
-from streams.sinks.index import fields
-
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 _decode = msgspec.json.Decoder().decode
@@ -61,9 +59,10 @@ class Editing:
         return encode(self._outer | {"data": msgspec.Raw(encode(self.top))})
 
 
-def readable(value: bytes) -> bytes:
-    """`value`, repaired as the index does it when it is not UTF-8. Raises ValueError for what is no JSON object."""
-    fields.decode(value)
+def repaired(value: bytes) -> bytes:
+    """`value`, which `fields.decode` reads, as the index reads it when it is not UTF-8."""
+    if value.isascii():
+        return value
     try:
         value.decode()
     except UnicodeDecodeError:
