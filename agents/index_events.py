@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import faust
 
+from streams.accounts import event_places
 from streams.batch import Batch
 from streams.sinks.index.port import Kind
 
@@ -32,7 +33,7 @@ READERS = 8
 
 def register(worker: Worker) -> None:
     index = worker.index()
-    source = worker.source(NAME, list(KINDS))
+    source = worker.source(NAME, list(KINDS), event_places)
 
     async def write(batch: Batch) -> None:
         await index.write(KINDS[batch.topic], batch)

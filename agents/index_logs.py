@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import faust
 
-from streams.accounts import Report
+from streams.accounts import Report, log_places
 from streams.batch import Batch
 from streams.errors import Invalid
 from streams.metrics import PROCESSED, PROCESSED_BYTES
@@ -90,7 +90,7 @@ def register(worker: Worker) -> None:
     documents = Documents(worker.settings.process.dir)
     documents.start()
     index = worker.index()
-    source = worker.source(NAME, [TOPIC])
+    source = worker.source(NAME, [TOPIC], log_places)
     write = writer_of(index, documents)
     worker.task("process-documents", documents.keep)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -42,12 +43,9 @@ class Fate(StrEnum):
     DEAD_LETTERED = "dead_lettered"
 
 
-class Place(NamedTuple):
-    """Whose a record is. Empty where it does not say."""
-
-    cluster: str = ""
-    namespace: str = ""
-    tenant: str = ""
+Place = tuple[str, str, str]
+"""Whose a record is: cluster, namespace, tenant; each empty where it does not say."""
+NOWHERE: Place = ("", "", "")
 
 
 class Line(NamedTuple):
@@ -102,7 +100,6 @@ class _Log(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_log = msgspec.json.Decoder(_Log).decode
-_NOWHERE = Place()
 
 
 def log_places(messages: Sequence[Message]) -> list[Place]:
@@ -115,11 +112,39 @@ def log_places(messages: Sequence[Message]) -> list[Place]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
             out.append(_odd_place(value))
             continue
-        if not record.cluster and b'"specversion"' in value:  # perhaps a CloudEvent in structured mode
+        about, cluster = record.kubernetes, record.cluster
+        if not cluster and b'"specversion"' in value:  # perhaps a CloudEvent in structured mode
             out.append(_odd_place(value))
+        else:
+            out.append((cluster, "" if about is None else about.namespace_name, record.tenant))
+    return out
+
+
+class _Involved(msgspec.Struct, frozen=True, gc=False):
+    namespace: str | None = None
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False):
+    cluster: str = ""
+    tenant: str = ""
+    namespace: str | None = None
+    involved: _Involved | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+
+
+def event_places(messages: Sequence[Message]) -> list[Place]:
+    """The places of records that have `cluster`, `tenant`, and `namespace` of their own or of what they are about."""
+    out: list[Place] = []
+    for message in messages:
+        try:
+            record = _decode_event(message.value() or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            out.append(NOWHERE)
             continue
-        about = record.kubernetes
-        out.append(Place(record.cluster, "" if about is None else about.namespace_name, record.tenant))
+        namespace = (record.involved and record.involved.namespace) or record.namespace or ""
+        out.append((record.cluster, namespace, record.tenant))
     return out
 
 
@@ -131,15 +156,25 @@ def _odd_place(value: bytes | None) -> Place:
     try:
         drawn = fields.draw(Kind.LOGS, fields.decode(value or b""))
     except ValueError:
-        return _NOWHERE
-    first = [next(iter(words), "") for words in (drawn.cluster, drawn.namespace, drawn.tenants)]
-    return Place(*first)
+        return NOWHERE
+    cluster, namespace, tenant = (next(iter(each), "") for each in (drawn.cluster, drawn.namespace, drawn.tenants))
+    return cluster, namespace, tenant
 
 
-def tally(messages: Sequence[Message], places: Sequence[Place], fates: Mapping[int, tuple[Fate, str]]) -> Tally:
+_TIME = itemgetter(1)
+
+
+def times_of(messages: Sequence[Message]) -> list[int]:
+    return list(map(_TIME, map(type(messages[0]).timestamp, messages)))
+
+
+def tally(
+    messages: Sequence[Message],
+    places: Sequence[Place],
+    fates: Mapping[int, tuple[Fate, str]],
+    times: Sequence[int],
+) -> Tally:
     """Count records: each under its hour, place and fate (by position; `INDEXED` where there is none)."""
-    of = type(messages[0])
-    times = [time for _kind, time in map(of.timestamp, messages)]
     sizes = list(map(len, messages))
     first, last = hour_of(min(times)), hour_of(max(times))
     out: Tally = {}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from streams.record import Headers, Record
 
 if TYPE_CHECKING:
-    from streams.accounts import Report, Tally
+    from streams.accounts import Report
+    from streams.census import Outcome
 
 
 class Message(Protocol):
@@ -48,11 +49,11 @@ class Batch:
         "messages",
         "nbytes",
         "order",
+        "outcome",
         "partition",
         "puts",
         "report",
         "taker",
-        "tally",
         "topic",
         "topic_id",
     )
@@ -87,7 +88,7 @@ class Batch:
         """How often it was given out; more than once: it had been dropped or released."""
         self.report: Report | None = None
         """What the handler says of records it did not store as they came (streams/accounts.py)."""
-        self.tally: Tally | None = None
+        self.outcome: Outcome | None = None
         """What became of its records, once it is finished, where its source keeps accounts."""
         self._on_change = on_change
 

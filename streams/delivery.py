@@ -17,6 +17,7 @@ from typing import Protocol
 import structlog
 
 from streams.batch import Batch, as_record
+from streams.census import Census, Count
 from streams.dead_letters import DeadLetterLimit, cut, letter
 from streams.errors import Fatal, Invalid, Retryable
 from streams.metrics import DEAD_LETTERS, HANDLE_SECONDS, RETRIES
@@ -67,14 +68,17 @@ async def deliver(
     watchdog: Watchdog,
     sleep: Sleep,
     rng: Random,
+    census: Census | None = None,
 ) -> None:
-    """Work on `batch` until it is finished, or no longer wanted. `sleep` and `rng` are those of its back-offs.
+    """Work on `batch` until it is finished, or no longer wanted. `sleep` and `rng` are those of its back-offs; with a
+    `census` the batch ends with an `outcome`.
 
     Cancelled, or on Fatal (raised: the worker is to stop): the batch is given back and comes again.
     """
     if not batch.claim():
         return
-    attempts = _Attempts(source, batch, handle, settings, producer, watchdog, sleep, rng)
+    count = census.begin() if census is not None else None
+    attempts = _Attempts(source, batch, handle, settings, producer, watchdog, sleep, rng, count)
     try:
         await attempts.run(batch, UNKNOWN_RETRIES)
     except Forgotten:
@@ -83,6 +87,7 @@ async def deliver(
         batch.release()
         raise
     else:
+        batch.outcome = count.outcome() if count is not None else None
         batch.finish()
 
 
@@ -99,7 +104,9 @@ class _Attempts:
         watchdog: Watchdog,
         sleep: Sleep,
         rng: Random,
+        count: Count | None,
     ) -> None:
+        self._count = count
         self._name = source.name
         self._limit = source.dead_letter_limit
         self._letters_a_minute = settings.worker.dead_letter_limit
@@ -144,9 +151,12 @@ class _Attempts:
         self._watchdog.tried(self._name)
         try:
             with HANDLE_SECONDS.labels(self._name).time():
+                part.report = None
                 await self._handle(part)
         finally:
             self._watchdog.tried(self._name)
+        if self._count is not None:
+            self._count.handled(part)
 
     async def _back_off(self, attempt: int, reason: str, detail: str, after_s: float) -> None:
         wait = delay_s(attempt, self._rng, after_s)
@@ -193,6 +203,8 @@ class _Attempts:
         ]
         await self._send(letters)
         DEAD_LETTERS.labels(self._name, part.topic, reason).inc(len(letters))
+        if self._count is not None:
+            self._count.buried(part, bad, reason)
         log.error("delivery.dead_letters", source=self._name, topic=part.topic, reason=reason, count=len(letters))
 
     async def _send(self, letters: list[Outgoing]) -> None:

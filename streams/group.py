@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from streams.account import Note, parse
 from streams.kafka import client
 from streams.settings import Settings
 from streams.topic_ids import TopicIds
@@ -40,10 +41,12 @@ class Start(NamedTuple):
 
     offset: int
     topic_id: str
+    note: Note | None = None
+    """What the account committed with it says."""
 
 
 Commit = tuple[int, str]
-"""An offset and the id of the topic it belongs to."""
+"""An offset and its metadata: the id of the topic it belongs to, and perhaps a note (account.py)."""
 
 
 class Owner(Protocol):
@@ -85,6 +88,11 @@ class Group:
                 "on_commit": self._on_commit,
             }
         )
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit is under way: another would not be sent."""
+        return self._committing
 
     def subscribe(self) -> None:
         self._consumer.subscribe(
@@ -207,17 +215,18 @@ class Group:
             return {}
 
 
-def _offset(tp: TP, offset: int, topic_id: str) -> TopicPartition:
-    return TopicPartition(tp[0], tp[1], offset, topic_id)
+def _offset(tp: TP, offset: int, metadata: str) -> TopicPartition:
+    return TopicPartition(tp[0], tp[1], offset, metadata)
 
 
 def _start(committed: Any, topic_id: str) -> Start:
     """A committed offset without metadata is trusted: another tool (a reset of the group) may have set it."""
     if committed.offset < 0:
         return Start(-1, topic_id)
-    if committed.metadata and committed.metadata != topic_id:
+    metadata, note = parse(committed.metadata or "")
+    if metadata and metadata != topic_id:
         log.warning(
             "source.topic_recreated", topic=committed.topic, partition=committed.partition, offset=committed.offset
         )
         return Start(-1, topic_id)
-    return Start(committed.offset, topic_id)
+    return Start(committed.offset, topic_id, note)

@@ -105,12 +105,8 @@ class InFlight:
         return any((head := t.head) is not None and head.lease is Lease.HELD for t in self.trackers.values())
 
     def commits(self) -> dict[TP, tuple[int, str]]:
-        """Offset to commit and the id of its topic, of the partitions that have something new to commit."""
-        out = {}
-        for tp, tracker in self.trackers.items():
-            if (offset := tracker.to_commit) is not None:
-                out[tp] = (offset, tracker.topic_id)
-        return out
+        """Offset to commit and its metadata (the id of its topic first), of the partitions that have something new."""
+        return {tp: offer for tp, tracker in self.trackers.items() if (offer := tracker.offer) is not None}
 
     def committed(self, offsets: dict[TP, int]) -> None:
         """These were committed."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.latency import BOUNDS_S
 
 RECEIVED = Counter("eventsphere_received_records", "Records a source acknowledged to its sender", ["source"])
 REFUSED = Counter("eventsphere_refused", "What a source refused to take, by reason", ["source", "reason"])
@@ -36,8 +42,6 @@ MATCHES_DROPPED = Counter(
 )
 MATCHES_LATE = Counter("eventsphere_rule_matches_late", "Matches from before the time windows had reached")
 RULES_REFUSED = Gauge("eventsphere_rules_refused", "Errors in the rule files as last read")
-WATCHING = Gauge("eventsphere_watching", "Whether a Kubernetes watch is up", ["cluster", "resource"])
-CONTROL_SKIPPED = Counter("eventsphere_control_skipped_records", "Control messages that could not be decoded")
 PROCESSED = Counter(
     "eventsphere_processed_records",
     "Records a processing document dropped, sampled away, masked, parsed or joined to another",
@@ -47,3 +51,42 @@ PROCESSED_BYTES = Counter(
     "eventsphere_processed_bytes", "Bytes of the records processed, as they came", ["document", "step"]
 )
 DOCUMENTS_REFUSED = Gauge("eventsphere_process_documents_refused", "Errors in the processing documents as last read")
+WATCHING = Gauge("eventsphere_watching", "Whether a Kubernetes watch is up", ["cluster", "resource"])
+CONTROL_SKIPPED = Counter("eventsphere_control_skipped_records", "Control messages that could not be decoded")
+
+
+class Searchable(Collector):
+    """`eventsphere_searchable_seconds`: time between a record's own and when it was done. A histogram that is given
+    many records at once: prometheus_client's takes one at a time."""
+
+    name = "eventsphere_searchable_seconds"
+    documentation = "Time from a record's own until its effects were durable and searchable"
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, agent: str, found: Sequence[int], times_ms: Sequence[int], now_ms: int) -> None:
+        """Add records by bucket (latency.py), and their times."""
+        known = self._counts.setdefault(agent, [0] * (len(BOUNDS_S) + 1))
+        for bucket, count in enumerate(found):
+            known[bucket] += count
+        self._sums[agent] = self._sums.get(agent, 0.0) + (now_ms * len(times_ms) - sum(times_ms)) / 1000
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self.name, self.documentation, labels=["agent"])
+        for agent, found in list(self._counts.items()):
+            total, buckets = 0, []
+            for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), list(found), strict=True):
+                total += count
+                buckets.append((bound, float(total)))
+            family.add_metric([agent], buckets, self._sums[agent])
+        yield family
+
+
+SEARCHABLE = Searchable()
+REGISTRY.register(SEARCHABLE)
+INDEX_BYTES = Gauge("eventsphere_index_bytes", "Bytes of the search index on disk, as this worker sees it", ["kind"])
+INDEX_DOCUMENTS = Gauge("eventsphere_index_documents", "Documents in the search index", ["kind"])
+INDEX_LIMIT = Gauge("eventsphere_index_limit_bytes", "What the embedded search index may take on disk (0: no limit)")
+INDEX_REMOVED = Counter("eventsphere_index_removed_documents", "Documents deleted by retention", ["kind", "reason"])

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from streams.batch import Batch, Lease, Message
+
+if TYPE_CHECKING:
+    from streams.account import Account
 
 
 class Tracker:
@@ -19,7 +23,9 @@ class Tracker:
     `start`: the offset the first record should have (-1: unknown, whatever comes is the first).
     """
 
-    def __init__(self, start: int = -1, topic_id: str = "") -> None:
+    def __init__(self, start: int = -1, topic_id: str = "", account: Account | None = None) -> None:
+        self.account = account
+        """Counts what became of the records before `position`, where its source keeps accounts."""
         self._batches: deque[Batch] = deque()
         self._finished: deque[tuple[int, int]] = deque()
         self.topic_id = topic_id
@@ -69,6 +75,8 @@ class Tracker:
         while self._batches and self._batches[0].lease is Lease.FINISHED:
             batch = self._batches.popleft()
             self.position = batch.end_offset
+            if self.account is not None:
+                self.account.add(batch)
             self._finished.append((batch.end_offset, len(batch)))
         if not self._batches and self._end > self.position:
             self.position = self._end
@@ -79,10 +87,28 @@ class Tracker:
         """The offset to commit now, None when there is nothing new."""
         return self.position if self.advance() > self.committed else None
 
+    @property
+    def offer(self) -> tuple[int, str] | None:
+        """The offset to commit now and its metadata: the topic's id, and what the account says. None when there is
+        nothing new, or when the account is to be flushed first."""
+        if (offset := self.to_commit) is None:
+            return None
+        if self.account is None:
+            return offset, self.topic_id
+        offer = self.account.offer(offset)
+        return None if offer is None else (offer[0], f"{self.topic_id} {offer[1]}")
+
+    def offered(self, offer: tuple[int, str]) -> None:
+        """This is about to be committed."""
+        if self.account is not None:
+            self.account.offered((offer[0], offer[1].removeprefix(f"{self.topic_id} ")))
+
     def commit(self, offset: int) -> None:
         """`offset` was committed; one beyond the position was meant for an earlier assignment and changes nothing."""
         if self.committed < offset <= self.position:
             self.committed = offset
+            if self.account is not None:
+                self.account.committed(offset)
             while self._finished and self._finished[0][0] <= offset:
                 self._finished.popleft()
 

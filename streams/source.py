@@ -17,7 +17,9 @@ import mode
 import structlog
 from confluent_kafka import KafkaException, Message
 
+from streams.account import Account
 from streams.batch import Batch, Lease
+from streams.book import Book
 from streams.channel import BatchChannel, Window
 from streams.dead_letters import DeadLetterLimit
 from streams.errors import Invalid, Retryable
@@ -71,6 +73,8 @@ class BatchSource(mode.Service):
         self.on_assigned: list[Callback] = []
         self.on_revoked: list[Callback] = []
         self.dead_letter_limit = DeadLetterLimit(clock)
+        self.book: Book | None = None
+        """Keeps accounts of what becomes of the records, where the agent asks for it."""
         self.channel = BatchChannel(app, open_window=self._open_window)
         self._settings = settings
         self._producer = producer
@@ -129,11 +133,22 @@ class BatchSource(mode.Service):
             limit = await self._room()
             if self.should_stop:
                 break
-            messages = await self._call(group.turn, limit, self._flight.commits())
+            messages = await self._call(group.turn, limit, self._commits(group))
             if messages:
                 await self._take(group, messages)
             self._wake()
         self._read_all.set()
+
+    def _commits(self, group: Group) -> dict[TP, Commit]:
+        """What the next turn is to commit; what the accounts cannot put into a commit is flushed meanwhile."""
+        if self.book is not None:
+            self.book.flush_due(self._flight.trackers)
+        if group.committing:
+            return {}
+        commits = self._flight.commits()
+        for tp, commit in commits.items():
+            self._flight.trackers[tp].offered(commit)
+        return commits
 
     @mode.Service.task
     async def _survey(self) -> None:
@@ -283,7 +298,8 @@ class BatchSource(mode.Service):
         async with self._callbacks:
             if tp not in self._flight.trackers:
                 return
-            self._flight.assign(tp, _fresh(start, self.topic_id(tp[0])), closed=bool(self.on_assigned))
+            account = None if self.book is None else self.book.open(start, None)
+            self._flight.assign(tp, _fresh(start, self.topic_id(tp[0]), account), closed=bool(self.on_assigned))
             for callback in self.on_revoked:
                 await callback([tp])
         self.add_future(self._load([tp]))
@@ -307,7 +323,9 @@ class BatchSource(mode.Service):
         log.info("source.assigned", source=self.name, partitions=sorted(starts))
         self.joined = True
         for tp, start in starts.items():
-            self._flight.assign(tp, Tracker(start.offset, start.topic_id), closed=bool(self.on_assigned))
+            account = None if self.book is None else self.book.open(start.offset, start.note)
+            tracker = Tracker(start.offset, start.topic_id, account)
+            self._flight.assign(tp, tracker, closed=bool(self.on_assigned))
         if self.on_assigned and starts:
             self.add_future(self._load(list(starts)))
 
@@ -336,6 +354,8 @@ class BatchSource(mode.Service):
             mine = [tp for tp in partitions if tp in self._flight.trackers]
             for callback in self.on_revoked if mine else ():
                 await callback(mine)
+            if self.book is not None and not lost:
+                await self.book.finish({tp: self._flight.trackers[tp] for tp in mine})
             commits = {tp: commit for tp, commit in self._flight.commits().items() if tp in mine}
             for tp in mine:
                 self._flight.forget(tp)
@@ -345,8 +365,8 @@ class BatchSource(mode.Service):
         return {} if lost else commits
 
 
-def _fresh(start: int, topic_id: str) -> Tracker:
-    tracker = Tracker(start, topic_id)
+def _fresh(start: int, topic_id: str, account: Account | None) -> Tracker:
+    tracker = Tracker(start, topic_id, account)
     tracker.committed = -1
     return tracker
 

@@ -20,6 +20,8 @@ from schemas.base import UNREADABLE
 from schemas.platform import Control
 from streams.app import faust_app
 from streams.batch import Batch
+from streams.book import Book
+from streams.census import Places
 from streams.delivery import deliver
 from streams.envelope import content
 from streams.errors import Fatal
@@ -71,9 +73,12 @@ class Worker:
         self._rng = random.Random()  # noqa: S311 - spreads back-offs
         self._listen()
 
-    def source(self, name: str, topics: Sequence[str]) -> BatchSource:
-        """Batches of `topics`, read by consumer group `eventsphere.<name>`; its `.channel` is what an agent takes."""
+    def source(self, name: str, topics: Sequence[str], places: Places | None = None) -> BatchSource:
+        """Batches of `topics`, read by consumer group `eventsphere.<name>`; its `.channel` is what an agent takes.
+        With `places` (whose a batch's records are) accounts are kept of what becomes of them (streams/accounts.py)."""
         source = BatchSource(self.app, self.settings, self.producer, name, list(topics), clock=self.clock)
+        if places is not None:
+            source.book = Book(name, self.settings.cluster.name, places, self.producer, self.clock)
         if self.sources.setdefault(name, source) is not source:
             raise Fatal("agent_twice", f"there already is a source called {name}")
         self.watchdog.watch(source)
@@ -91,6 +96,7 @@ class Worker:
                 watchdog=self.watchdog,
                 sleep=asyncio.sleep,
                 rng=self._rng,
+                census=None if source.book is None else source.book.census,
             )
         except Fatal as error:
             self.fail(error)
