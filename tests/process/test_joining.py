@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.process.joining import Joiner
@@ -189,6 +189,7 @@ def test_nothing_to_join_is_the_very_list() -> None:
 LINES = st.sampled_from([*JAVA.split("\n"), *PYTHON.split("\n"), *GO.split("\n"), "", "plain", " indented", "é\u2028"])
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(LINES, st.sampled_from("ab"), st.sampled_from(["F", "P"])), max_size=30))
 def test_no_text_is_lost_and_what_is_sent_again_is_joined_alike(lines: list[tuple[str, str, str]]) -> None:
     records = out(*(value(text, pod=pod, logtag=tag) for text, pod, tag in lines))

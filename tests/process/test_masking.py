@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.process_document import Mask, Preset
@@ -154,6 +154,7 @@ documents:
 ADDRESSES = st.from_regex(r"[a-z][a-z0-9._]{0,8}@[a-z]{1,8}\.[a-z]{2,4}", fullmatch=True)
 
 
+@settings(deadline=None)
 @given(st.text(), ADDRESSES, st.text(), st.booleans())
 def test_an_address_is_found_in_any_text(before: str, address: str, after: str, ascii_only: bool) -> None:
     import json
