@@ -96,6 +96,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     more: dict[str, Any] = {"indexes": {str(i): why for i, why in error.indexes.items()}} if error.indexes else {}
     if error.reason in PARAMETERS:
         more["field"] = PARAMETERS[error.reason]
+    if (position := getattr(error, "position", None)) is not None:
+        more["position"] = position  # in the query: characters from 0
     return respond(
         Problem(status, HTTPStatus(status).phrase, error.detail or error.reason, reason=error.reason, **more)
     )

@@ -107,6 +107,8 @@ class Services:
 
     pages: int = 0
     """Live streams of console pages."""
+    exports: int = 0
+    """Exports that are under way."""
     ending: bool = False
 
     def end_streams(self) -> None:

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from console import charts, lines
 from gateway import times
-from gateway.api.logs import counted, histogram_of
+from gateway.api.logs import counted
 from gateway.lists import Cursor, Names, Text, names, of_index, sees, shown, tenants
 from gateway.pages import PageRoute, Viewer, typed, viewer
 from gateway.problems import Problem
@@ -82,7 +82,7 @@ async def _histogram(view: Viewer, query: Query, cursor: str) -> dict[str, Any]:
     """The bars above the first page; further pages do without."""
     if cursor or query.end_ms <= query.start_ms:
         return {"histogram": None, "bars": []}
-    found = await counted(view.kit.index, histogram_of(query), query.start_ms, query.end_ms, BARS)
+    found = await counted(view.kit.index, query, query.start_ms, query.end_ms, BARS)
     bars = charts.bars([(bar.time_ms, bar.count) for bar in found.items], found.interval_ms)
     about = {
         "total": found.total,

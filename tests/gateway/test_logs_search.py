@@ -1,0 +1,149 @@
+"""Search in logs over HTTP: the query language, histogram, fields, context, export, and whose records they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from confluent_kafka import Producer
+
+from schemas.base import rfc3339
+from streams.kafka import client
+from streams.settings import Kafka
+from streams.sinks.index.port import Kind
+from tests.gateway.serving import Served, eventually, serving
+
+NOON = 1_795_608_000_000
+COUNT = 5_000
+LINES = ("payment failed: connection refused", "GET /items 200", "=cmd|' /C calc'!A0", "\x1b[31mred\x1b[0m words\n")
+
+
+def _record(number: int) -> dict[str, Any]:
+    tenant = "blue" if number % 5 == 0 else "red"
+    pod = f"pay-7d9c8f6b5-x{number % 3}kpz"
+    about = {"namespace_name": f"{tenant}-shop", "pod_name": pod, "container_name": "pay", "labels": {"app": "pay"}}
+    level = "error" if number % 4 == 0 else "info"
+    more = {"level": level, "status": 500 if number % 4 == 0 else 200, "n": number}
+    return {"log": LINES[number % 4], "cluster": "prod", "tenant": tenant, "kubernetes": about, **more}
+
+
+@pytest.fixture(scope="module")
+def logs(platform_kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(platform_kafka, tmp_path_factory.mktemp("logs")) as served:
+        produce(served)
+        served.index(Kind.LOGS, "logs")
+        eventually(lambda: served.get("/api/v1/logs", limit=1)["total"] == COUNT)
+        yield served
+
+
+def produce(served: Served) -> None:
+    producer = Producer(client(served.kafka))
+    for number in range(COUNT):
+        value, at_ms = orjson.dumps(_record(number)), NOON + number * 100
+        producer.produce("logs", value, key=b"r%d" % number, timestamp=at_ms, partition=number % 2)
+    assert producer.flush(60) == 0
+
+
+def test_the_language_is_compiled_and_errors_name_their_position(logs: Served) -> None:
+    page = logs.get("/api/v1/logs", q="(refused OR items) status:>=500 NOT namespace:blue-shop", limit=5)
+    assert page["total"] == COUNT // 4 - COUNT // 20
+    assert {item["record"]["level"] for item in page["items"]} == {"error"}
+    answer = logs.http.get("/api/v1/logs", params={"q": "refused AND (pod:x"}, headers=logs.admin)
+    assert answer.status_code == 422
+    problem = answer.json()
+    assert (problem["field"], problem["position"], problem["reason"]) == ("q", 12, "query")
+    assert "character 13" in problem["detail"]
+    for path in ("histogram", "fields", "export"):
+        again = logs.http.get(f"/api/v1/logs/{path}", params={"q": '"open', "end": NOON + 1}, headers=logs.admin)
+        assert again.status_code == 422, path
+        assert again.json()["position"] == 0
+
+
+def test_a_histogram_counts_every_record_once(logs: Served) -> None:
+    span = {"start": str(NOON), "end": str(NOON + COUNT * 100)}
+    found = logs.get("/api/v1/logs/histogram", q="level:error", bars=50, **span)
+    assert found["total"] == sum(bar["count"] for bar in found["items"]) == COUNT // 4
+    assert [bar["time_ms"] % found["interval_ms"] for bar in found["items"]] == [0] * len(found["items"])
+    clipped = logs.get("/api/v1/logs/histogram", start=str(NOON + 50), end=str(NOON + 1000), bars=60)
+    assert clipped["total"] == 9
+
+
+def test_fields_with_their_most_frequent_values(logs: Served) -> None:
+    span = {"start": str(NOON), "end": str(NOON + COUNT * 100)}
+    found = logs.get("/api/v1/logs/fields", **span)
+    assert found["total"] == COUNT
+    values = {each["field"]: {v["value"]: v["count"] for v in each["values"]} for each in found["items"]}
+    assert values["level"] == {"error": COUNT // 4, "info": COUNT - COUNT // 4}
+    assert values["namespace"] == {"red-shop": COUNT - COUNT // 5, "blue-shop": COUNT // 5}
+    assert len(values["pod"]) == 3
+    assert set(found["others"]) == {"label.app", "status", "n"}
+    some = logs.get("/api/v1/logs/fields", field="status,label.app", q="refused", top=1, **span)
+    assert [each["field"] for each in some["items"]] == ["status", "label.app"]
+    assert some["items"][0]["values"] == [{"value": "500", "count": COUNT // 4}]
+    answer = logs.http.get("/api/v1/logs/fields", params={"field": "log"}, headers=logs.admin)
+    assert (answer.status_code, answer.json()["field"]) == (422, "field")
+
+
+def test_the_lines_around_a_record_are_those_of_its_container(logs: Served) -> None:
+    found = logs.get("/api/v1/logs/r1000/context", before=3, after=2)
+    assert found["item"]["record"]["n"] == 1000
+    same = [n for n in range(COUNT) if n % 3 == 1000 % 3 and n % 5 == 0]
+    at = same.index(1000)
+    assert [each["record"]["n"] for each in found["before"]] == same[at - 3 : at]
+    assert [each["record"]["n"] for each in found["after"]] == same[at + 1 : at + 3]
+    first = logs.get("/api/v1/logs/r0/context", before=5, after=0)
+    assert (first["before"], first["after"]) == ([], [])
+    assert logs.http.get("/api/v1/logs/none/context", headers=logs.admin).status_code == 404
+
+
+def test_an_export_is_of_all_that_match_in_order(logs: Served) -> None:
+    def export(**params: Any) -> str:
+        with logs.http.stream("GET", "/api/v1/logs/export", params=params, headers=logs.admin) as answer:
+            assert answer.status_code == 200
+            out = answer.read().decode()
+            assert int(answer.headers["eventsphere-total"]) >= out.count("\n") - 1
+            return out
+
+    lines = [orjson.loads(line) for line in export(format="ndjson").splitlines()]
+    assert [line["record"]["n"] for line in lines] == list(range(COUNT))
+    newest = [orjson.loads(line) for line in export(format="ndjson", sort="-time", limit=7).splitlines()]
+    assert [line["record"]["n"] for line in newest] == list(range(COUNT - 1, COUNT - 8, -1))
+    text = export(q="refused", limit=1)
+    assert text == f"{rfc3339(NOON)} blue-shop/pay-7d9c8f6b5-x0kpz/pay payment failed: connection refused\n"
+    rows = list(csv.reader(io.StringIO(export(format="csv", q="level:info", limit=4), newline="")))
+    assert rows[0] == ["time", "cluster", "namespace", "pod", "container", "level", "log", "id"]
+    assert [row[6] for row in rows[1:4]] == ["GET /items 200", "'=cmd|' /C calc'!A0", "red words"]
+    assert export(q="nothing", format="ndjson") == ""
+
+
+def test_tenants_never_see_each_others_records(logs: Served) -> None:
+    blue = logs.token("logs:read", tenant="blue")
+
+    def get(path: str, **params: Any) -> Any:
+        answer = logs.http.get(path, params=params, headers=blue)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    span = {"start": str(NOON), "end": str(NOON + COUNT * 100)}
+    assert get("/api/v1/logs", q="tenant:red OR namespace:red-shop").json()["total"] == 0
+    assert get("/api/v1/logs", q="NOT tenant:blue").json()["total"] == 0
+    assert get("/api/v1/logs/histogram", **span).json()["total"] == COUNT // 5
+    fields = get("/api/v1/logs/fields", field="namespace", **span).json()
+    assert fields["items"][0]["values"] == [{"value": "blue-shop", "count": COUNT // 5}]
+    exported = get("/api/v1/logs/export", format="ndjson").text.splitlines()
+    assert len(exported) == COUNT // 5
+    assert all(orjson.loads(line)["record"]["tenant"] == "blue" for line in exported)
+    assert logs.http.get("/api/v1/logs/r1/context", headers=blue).status_code == 404
+    around = get("/api/v1/logs/r0/context", after=50).json()
+    assert {each["record"]["tenant"] for each in around["after"]} == {"blue"}
+
+
+def test_all_of_it_needs_the_scope(logs: Served) -> None:
+    other = logs.token("alerts:read")
+    for path in ("", "/histogram", "/fields", "/export", "/r0/context"):
+        assert logs.http.get(f"/api/v1/logs{path}", headers=other).status_code == 403, path
+        assert logs.http.get(f"/api/v1/logs{path}").status_code == 401, path
