@@ -12,6 +12,7 @@ import faust
 
 from streams.accounts import event_places
 from streams.batch import Batch
+from streams.retention.duty import keep
 from streams.sinks.index.port import Kind
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ READERS = 8
 def register(worker: Worker) -> None:
     index = worker.index()
     source = worker.source(NAME, list(KINDS), event_places)
+    keep(worker)
 
     async def write(batch: Batch) -> None:
         await index.write(KINDS[batch.topic], batch)

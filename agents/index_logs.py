@@ -18,6 +18,7 @@ from streams.errors import Invalid
 from streams.metrics import PROCESSED, PROCESSED_BYTES
 from streams.process.held import Documents
 from streams.process.processor import Processed, Processor, Run
+from streams.retention.duty import keep
 from streams.sinks.index.port import Index, Kind
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def register(worker: Worker) -> None:
     source = worker.source(NAME, [TOPIC], log_places)
     write = writer_of(index, documents)
     worker.task("process-documents", documents.keep)
+    keep(worker)
 
     @worker.app.agent(source.channel, name=NAME, concurrency=READERS)
     async def index_logs(batches: faust.StreamT[Batch]) -> None:

@@ -50,6 +50,11 @@ PROCESSED = Counter(
 PROCESSED_BYTES = Counter(
     "eventsphere_processed_bytes", "Bytes of the records processed, as they came", ["document", "step"]
 )
+INDEX_FALLBACKS = Counter(
+    "eventsphere_index_fallback_records",
+    "Records stored without what the search index refused of them, by the field it refused",
+    ["kind", "field"],
+)
 DOCUMENTS_REFUSED = Gauge("eventsphere_process_documents_refused", "Errors in the processing documents as last read")
 WATCHING = Gauge("eventsphere_watching", "Whether a Kubernetes watch is up", ["cluster", "resource"])
 CONTROL_SKIPPED = Counter("eventsphere_control_skipped_records", "Control messages that could not be decoded")

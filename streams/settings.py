@@ -44,6 +44,20 @@ class Kafka(Section):
     """Overrides the catalogue's partition counts of topics that have more than one (0: as the catalogue says)."""
 
 
+class Tier(Section):
+    """Log records of these tenants and namespaces (globs; none named: all) have dated indices of their own."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9]{0,31}$")
+    """Part of their names: `<prefix>-logs-<name>-2026.11.24`."""
+    tenants: list[str] = []
+    namespaces: list[str] = []
+    days: float = Field(0.0, ge=0)
+    """Days its records are kept, unless a rule of `retention` names them (0: as everything else). Only where the tier
+    is by namespaces alone."""
+    replicas: int = Field(-1, ge=-1)
+    """Copies of each index beside the first (-1: one where there are two nodes, else none)."""
+
+
 class Index(Section):
     url: str = ""
     """Empty: tantivy in the data directory."""
@@ -52,10 +66,54 @@ class Index(Section):
     password: SecretStr = SecretStr("")
     ca_file: str = ""
     prefix: str = "eventsphere"
-    compress: bool = False
-    """Whether requests to Elasticsearch are gzipped: less network for more CPU."""
+    compress: bool | Literal["auto"] = "auto"
+    """Whether requests to Elasticsearch are gzipped: a tenth of the network for 3 CPU-seconds a million records. `auto`:
+    when it is on another machine."""
+    tiers: list[Tier] = []
+    """Elasticsearch: the first that matches a log record decides; `days` and `replicas` are the tier's own. What none
+    matches goes to `<prefix>-logs-2026.11.24`. Change it when topics hold nothing to be read again."""
     commit_interval_s: float = Field(1.0, gt=0)
     """Embedded index: how often written documents become searchable."""
+    max_gib: float = Field(0.0, ge=0)
+    """Embedded index: beyond this size the oldest days go (0: a quarter of the disk it is on)."""
+
+
+class RetentionRule(Section):
+    """Records of `kinds` (none named: all) of clusters and namespaces these globs match are kept for `days`."""
+
+    cluster: str = "*"
+    namespace: str = "*"
+    kinds: list[Literal["logs", "events", "objects", "gaps", "audit", "notifications", "outcomes"]] = []
+    days: float = Field(ge=0)
+    """0: for ever."""
+
+
+class Retention(Section):
+    """How long records can be found. Kafka's topics have a retention of their own."""
+
+    default_days: float = Field(0.0, ge=0)
+    """Days that records are kept which no rule names (0: for ever)."""
+    rules: list[RetentionRule] = []
+    """`{cluster, namespace, kinds, days}`: globs, `*` for any characters; the first that matches a record decides."""
+    every_s: float = Field(300.0, gt=0)
+    """How often what has expired is deleted; it is not shown from the minute it expires."""
+
+
+class Archive(Section):
+    """A copy of every log record, compressed, outside of the search index."""
+
+    url: str = ""
+    """`file:///folder` or `s3://bucket/prefix`; empty: no archive."""
+    s3_endpoint: str = ""
+    """`https://host:port` of an S3-compatible store."""
+    s3_region: str = "us-east-1"
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_ca_file: str = ""
+    max_object_mib: int = Field(64, ge=1)
+    """Records of one partition are put into one object until they have this size (uncompressed), or ..."""
+    max_wait_s: float = Field(300.0, gt=0)
+    """... the first of them has waited this long."""
 
 
 class Database(Section):
@@ -198,6 +256,8 @@ class Settings(Section):
     data_dir: str = ""
     kafka: Kafka = Kafka()
     index: Index = Index()
+    retention: Retention = Retention()
+    archive: Archive = Archive()
     database: Database = Database()
     smtp: Smtp = Smtp()
     mailbox: Mailbox = Mailbox()

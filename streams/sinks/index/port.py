@@ -6,6 +6,8 @@ A document is a Kafka record: its JSON value as it came, plus where it stands. I
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -83,6 +85,22 @@ class Top(msgspec.Struct, frozen=True, kw_only=True):
     """(value, documents), most first."""
 
 
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the dated parts a kind is kept in: what is deleted as a whole."""
+
+    name: str
+    """Of the index (Elasticsearch), or `<kind>/<day>`."""
+    kind: Kind
+    dated: bool
+    """False: of records whose times cannot be right."""
+    from_ms: int
+    to_ms: int
+    """Times of its records, [from_ms, to_ms)."""
+    documents: int
+    nbytes: int
+    """On disk, copies on other nodes not counted."""
+
+
 class Index(Protocol):
     """Raises Retryable when the index is away, Invalid (with `indexes`, positions in the batch) for what it can never
     take; a query it cannot understand is Invalid("query")."""
@@ -114,9 +132,36 @@ class Index(Protocol):
     async def ping(self) -> None:
         """Raises Retryable when it could not be used now."""
 
+    async def stored(self) -> list[Stored]:
+        """The parts there are, oldest first."""
 
-def open_index(settings: Settings, *, writer: bool) -> Index:
-    """The adapter the settings ask for. One process only may open the embedded one with `writer`."""
+    async def places(self, stored: Stored) -> set[tuple[str, str]] | None:
+        """(cluster, namespace) of the documents of a part; None when there are too many to tell."""
+
+    async def remove(self, stored: Stored) -> None:
+        """Delete a part, at once; that it is gone already is no error. Embedded: only in the writing process."""
+
+    async def remove_part(self, stored: Stored, matching: Node) -> int:
+        """Delete the documents of a part that match; returns how many. Elasticsearch builds without delete-by-query
+        delete none."""
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def open_index(settings: Settings, *, writer: bool, clock: Callable[[], int] = now_ms) -> Index:
+    """The adapter the settings ask for, showing nothing expired. One process only may open the embedded one with
+    `writer`."""
+    from streams.retention.kept import KeptIndex
+    from streams.retention.policy import Policy
+
+    policy = Policy(settings.retention)
+    within = _adapter(settings, writer=writer)
+    return within if policy.forever else KeptIndex(within, policy, clock)
+
+
+def _adapter(settings: Settings, *, writer: bool) -> Index:
     if settings.index.url:
         from streams.sinks.index.elasticsearch import ElasticsearchIndex
 

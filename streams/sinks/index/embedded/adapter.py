@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,11 +23,14 @@ from streams.errors import Fatal, Invalid, Retryable
 from streams.settings import Settings
 from streams.sinks.index.embedded import counting, search
 from streams.sinks.index.embedded.commits import Commits
-from streams.sinks.index.embedded.days import Day, paged, searchers
+from streams.sinks.index.embedded.compiled import compiled
+from streams.sinks.index.embedded.days import NEWER, OLDER, Day, day_of, name_of, paged, searchers, span
+from streams.sinks.index.embedded.folders import leftovers, nbytes
 from streams.sinks.index.embedded.store import Lock, Shelf
 from streams.sinks.index.embedded.writer import Writer
+from streams.sinks.index.language import Node
 from streams.sinks.index.language_parser import counted_field
-from streams.sinks.index.port import Hit, Kind, Page, Query, Top
+from streams.sinks.index.port import Hit, Kind, Page, Query, Stored, Top
 from streams.sinks.index.query import COUNTED
 
 T = TypeVar("T")
@@ -58,6 +63,9 @@ class EmbeddedIndex:
                     holder = self._lock.holder()
                     raise Fatal("index_locked", f"process {holder} writes to {self.folder}; only one can")
                 await asyncio.sleep(0.1)
+            for kind in Kind:
+                for path in leftovers(self.folder / kind.value):
+                    await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
     async def close(self) -> None:
         writers, self._writers = self._writers, {}
@@ -66,17 +74,20 @@ class EmbeddedIndex:
         self._lock.release()
 
     async def write(self, kind: Kind, batch: Batch) -> None:
-        if not self._lock.held:
-            if not self._is_writer:
-                raise Fatal("index_read_only", "this process opened the index for reading")
+        if not self._lock.held and self._is_writer:
             await self.open()
-        writing = self._writers.get(kind)
-        if writing is None:
-            path = self.folder / kind.value
-            writing = self._writers[kind] = _Writing(Writer(path, kind), self._interval_s)
-        bad = await writing.put(batch)
+        bad = await self._writing(kind).put(batch)
         if bad:
             raise Invalid("refused", next(iter(bad.values())), bad)
+
+    def _writing(self, kind: Kind) -> _Writing:
+        if not self._is_writer:
+            raise Fatal("index_read_only", "this process opened the index for reading")
+        if not self._lock.held:
+            raise Retryable("index_folder", f"{self.folder} is not open yet")
+        if kind not in self._writers:
+            self._writers[kind] = _Writing(Writer(self.folder / kind.value, kind), self._interval_s)
+        return self._writers[kind]
 
     async def search(self, query: Query) -> Page:
         search.check(query)
@@ -116,6 +127,27 @@ class EmbeddedIndex:
     async def ping(self) -> None:
         await self._ask(Kind.LOGS, len)
 
+    async def stored(self) -> list[Stored]:
+        found = await asyncio.gather(*(self._ask(kind, partial(_stored, self.folder, kind)) for kind in Kind))
+        return sorted((each for part in found for each in part), key=lambda each: (each.from_ms, each.name))
+
+    async def places(self, stored: Stored) -> set[tuple[str, str]] | None:
+        def look(days: list[Day]) -> set[tuple[str, str]] | None:
+            pairs = {pair for day in days for pair in _counts(day.searcher, ("cluster", "namespace"))}
+            return {(pair[0], pair[1]) for pair in pairs} if len(pairs) < MAX_BUCKETS else None
+
+        return await self._ask(stored.kind, look, stored.from_ms, stored.to_ms)
+
+    async def remove(self, stored: Stored) -> None:
+        await self._writing(stored.kind).remove(number(stored))
+
+    async def remove_part(self, stored: Stored, matching: Node) -> int:
+        query = Query(kind=stored.kind, where=matching, start_ms=stored.from_ms, end_ms=stored.to_ms, limit=0)
+        found = (await self.search(query)).total
+        if found:
+            await self._writing(stored.kind).delete(number(stored), compiled(query))
+        return found
+
     async def _answer(self, query: Query, ask: Callable[[list[Day]], T]) -> T:
         return await self._ask(query.kind, ask, query.start_ms, query.end_ms)
 
@@ -149,6 +181,16 @@ class _Writing:
             raise Retryable("index_commit", "what was written was thrown away by an earlier failure")
         return bad
 
+    async def remove(self, day: int) -> None:
+        await self._run(lambda: self._writer.remove(day))
+
+    async def delete(self, day: int, matching: tantivy.Query) -> None:
+        generation = self._writer.generation
+        await self._run(lambda: self._writer.delete(day, matching))
+        await self._commits.done()
+        if self._writer.generation != generation:
+            raise Retryable("index_commit", "what was deleted was thrown away by an earlier failure")
+
     async def close(self) -> None:
         await self._commits.close()
         await self._run(self._writer.close)
@@ -164,6 +206,26 @@ class _Writing:
 def folder(settings: Settings) -> Path:
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(settings.data_dir or f"{home}/eventsphere").expanduser() / "index"
+
+
+def _stored(home: Path, kind: Kind, days: list[Day]) -> list[Stored]:
+    def of(day: Day) -> Stored:
+        name, (first, end) = name_of(day.number), span(day.number)
+        return Stored(
+            name=f"{kind}/{name}",
+            kind=kind,
+            dated=day.number not in (OLDER, NEWER),
+            from_ms=first,
+            to_ms=end,
+            documents=day.searcher.num_docs,
+            nbytes=nbytes(home / kind.value / name),
+        )
+
+    return [of(day) for day in days]
+
+
+def number(stored: Stored) -> int:
+    return day_of(stored.from_ms)
 
 
 def _counts(searcher: tantivy.Searcher, by: tuple[str, ...]) -> dict[tuple[str, ...], int]:

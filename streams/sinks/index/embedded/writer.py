@@ -12,7 +12,7 @@ from streams.batch import Batch
 from streams.errors import Retryable
 from streams.sinks.index import fields
 from streams.sinks.index.embedded.days import day_of, name_of
-from streams.sinks.index.embedded.folders import days_in
+from streams.sinks.index.embedded.folders import days_in, remove
 from streams.sinks.index.embedded.schema import Where, document
 from streams.sinks.index.embedded.store import opened
 from streams.sinks.index.ids import document_id, sort_time
@@ -74,6 +74,11 @@ class Writer:
                 day.commit()
                 if day.idle > IDLE_COMMITS:
                     self._days.pop(number).close()
+
+    def remove(self, day: int) -> None:
+        """Delete a whole day. Raises Retryable."""
+        self.close_day(day)
+        remove(self._path / name_of(day))
 
     def close_day(self, day: int) -> None:
         """Commit and close one day, so that its folder may be replaced or deleted. Raises Retryable."""
