@@ -147,3 +147,100 @@ def test_all_of_it_needs_the_scope(logs: Served) -> None:
     for path in ("", "/histogram", "/fields", "/export", "/r0/context"):
         assert logs.http.get(f"/api/v1/logs{path}", headers=other).status_code == 403, path
         assert logs.http.get(f"/api/v1/logs{path}").status_code == 401, path
+
+
+# KubeSphere's API
+
+BASE = "/kapis/logging.kubesphere.io/v1alpha2"
+
+
+def _kapi(served: Served, path: str, headers: dict[str, str] | None = None, **params: Any) -> Any:
+    answer = served.http.get(BASE + path, params=params, headers=headers or served.admin)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_kubesphere_queries_at_every_level(logs: Served) -> None:
+    pod = "pay-7d9c8f6b5-x0kpz"
+    counts = {
+        "/cluster": COUNT,
+        "/workspaces/blue": COUNT // 5,
+        "/namespaces/red-shop": COUNT - COUNT // 5,
+        "/namespaces/red-shop/workloads/pay": COUNT - COUNT // 5,
+        "/namespaces/red-shop/workloads/none": 0,
+        f"/namespaces/blue-shop/pods/{pod}": len([n for n in range(COUNT) if n % 15 == 0]),
+        f"/namespaces/blue-shop/pods/{pod}/containers/pay": len([n for n in range(COUNT) if n % 15 == 0]),
+        f"/namespaces/blue-shop/pods/{pod}/containers/side": 0,
+    }
+    for path, count in counts.items():
+        found = _kapi(logs, path, size=1)["query"]
+        assert (found["total"], len(found["records"])) == (count, min(1, count)), path
+    (record,) = _kapi(logs, "/namespaces/blue-shop", operation="query", sort="asc", size="1")["query"]["records"]
+    assert record == {
+        "log": LINES[0],
+        "time": rfc3339(NOON),
+        "namespace": "blue-shop",
+        "pod": pod,
+        "container": "pay",
+    }
+
+
+def test_kubesphere_filters_are_alternatives_by_commas(logs: Served) -> None:
+    quarter = COUNT // 4
+    cases: list[tuple[dict[str, Any], int]] = [
+        ({"namespaces": "blue-shop,none"}, COUNT // 5),
+        ({"namespace_query": "BLUE,none"}, COUNT // 5),
+        ({"namespace_query": "shop"}, COUNT),
+        ({"workloads": "pay"}, COUNT),
+        ({"workload_query": "PA"}, COUNT),
+        ({"pods": "pay-7d9c8f6b5-x0kpz,pay-7d9c8f6b5-x1kpz"}, len([n for n in range(COUNT) if n % 3 < 2])),
+        ({"pod_query": "X0K"}, len([n for n in range(COUNT) if n % 3 == 0])),
+        ({"containers": "pa"}, 0),
+        ({"container_query": "a"}, COUNT),
+        ({"log_query": "REFUSED"}, quarter),
+        ({"log_query": "refused,items"}, 2 * quarter),
+        ({"log_query": "refu"}, quarter),
+        ({"log_query": "connection refused"}, quarter),
+        ({"log_query": "---"}, 0),
+        ({"log_query": "refused", "namespaces": "blue-shop"}, COUNT // 20),
+        ({"start_time": str(NOON + 100), "end_time": str(NOON + 500)}, 5),
+        ({"start_time": str(NOON // 1000), "end_time": str(NOON // 1000 + 1)}, 11),
+    ]
+    for params, count in cases:
+        assert _kapi(logs, "/cluster", **params)["query"]["total"] == count, params
+
+
+def test_kubesphere_windows_statistics_and_histograms(logs: Served) -> None:
+    whole = _kapi(logs, "/cluster", sort="asc", size=30)["query"]["records"]
+    window = _kapi(logs, "/cluster", **{"sort": "asc", "from": 10, "size": 5})["query"]["records"]
+    assert window == whole[10:15]
+    deep = _kapi(logs, "/cluster", **{"sort": "asc", "from": COUNT - 3, "size": 2000})["query"]["records"]
+    assert len(deep) == 3
+    assert len(_kapi(logs, "/cluster")["query"]["records"]) == 10
+    statistics = _kapi(logs, "/cluster", operation="statistics", log_query="refused")["statistics"]
+    assert statistics == {"containers": 6, "logs": COUNT // 4}
+    found = _kapi(logs, "/cluster", operation="histogram", interval="2m")["histogram"]
+    assert (found["total"], found["interval"]) == (COUNT, "2m")
+    assert [bar["time"] for bar in found["histograms"]] == [NOON + n * 120_000 for n in range(5)]
+    assert [bar["count"] for bar in found["histograms"]] == [1200, 1200, 1200, 1200, 200]
+    month = _kapi(logs, "/cluster", operation="histogram", interval="1M")["histogram"]["histograms"]
+    assert month == [{"time": 1_793_491_200_000, "count": COUNT}]
+    for params in ({"interval": "x"}, {"interval": "1s", "start_time": "abc"}, {"operation": "other"}):
+        answer = logs.http.get(f"{BASE}/cluster", params={"operation": "histogram"} | params, headers=logs.admin)
+        assert answer.status_code in (400, 422), params
+    assert logs.http.get(f"{BASE}/cluster?from=9999&size=2", headers=logs.admin).status_code == 400
+
+
+def test_kubesphere_exports_lines(logs: Served) -> None:
+    answer = logs.http.get(f"{BASE}/namespaces/blue-shop?operation=export&log_query=words", headers=logs.admin)
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.text.splitlines() == ["red words"] * (COUNT // 20)
+
+
+def test_kubesphere_tenants_are_apart(logs: Served) -> None:
+    blue = logs.token("logs:read", tenant="blue")
+    assert _kapi(logs, "/cluster", blue)["query"]["total"] == COUNT // 5
+    assert _kapi(logs, "/namespaces/red-shop", blue)["query"]["total"] == 0
+    assert _kapi(logs, "/workspaces/blue", blue, operation="statistics")["statistics"]["containers"] == 3
+    assert logs.http.get(f"{BASE}/workspaces/red", headers=blue).status_code == 403
+    assert logs.http.get(f"{BASE}/cluster").status_code == 401
