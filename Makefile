@@ -50,6 +50,12 @@ format: setup-dev ## Put the code into the form `make lint` asks for
 bench: setup-dev ## Measure: CPU-seconds a million records, beside a stock Faust agent
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+KILLS ?= 100
+RECORDS ?= 1000000
+.PHONY: chaos
+chaos: setup-dev parts ## Kill sources, worker and broker KILLS=100 times while RECORDS=1000000 flow; every one once (SEED=)
+	@$(BIN)/python -m tests.chaos --kills $(KILLS) --records $(RECORDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: parts
 parts: setup-dev ## Bring what the tests' real parts are made of into the cache (once; what cannot be had is left out)
 	@$(BIN)/python -m tests.parts
