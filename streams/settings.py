@@ -67,8 +67,8 @@ class Index(Section):
     ca_file: str = ""
     prefix: str = "eventsphere"
     compress: bool | Literal["auto"] = "auto"
-    """Whether requests to Elasticsearch are gzipped: a tenth of the network for 3 CPU-seconds a million records. `auto`:
-    when it is on another machine."""
+    """Whether requests to Elasticsearch are gzipped: a tenth of the network for 1.5 CPU-seconds a million records.
+    `auto`: when it is on another machine."""
     tiers: list[Tier] = []
     """Elasticsearch: the first that matches a log record decides; `days` and `replicas` are the tier's own. What none
     matches goes to `<prefix>-logs-2026.11.24`. Change it when topics hold nothing to be read again."""

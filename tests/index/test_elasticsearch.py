@@ -18,7 +18,7 @@ from aiohttp import web
 
 from streams.errors import Failure, Fatal, Invalid, Retryable
 from streams.settings import Index as IndexSettings
-from streams.sinks.index.elasticsearch import ElasticsearchIndex, adapter
+from streams.sinks.index.elasticsearch import ElasticsearchIndex, pace, writer
 from streams.sinks.index.port import Kind, Query
 from tests.index.conftest import batch, log, raw
 from tests.parts.process import free_port
@@ -83,7 +83,7 @@ class Double:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(writer, "FIRST_PAUSE_S", 0.001)
 
 
 def always(status: int) -> Answer:
@@ -113,7 +113,7 @@ async def test_items_that_stay_away_make_the_batch_retryable_and_no_dead_letter(
         with pytest.raises(Retryable) as caught:
             await index.write(Kind.LOGS, batch(*RECORDS))
     assert caught.value.reason == "index_busy"
-    assert len(double.sent) == adapter.ATTEMPTS
+    assert len(double.sent) == 1 + writer.ATTEMPTS
     assert double.stored.keys() == KEYS - {"k3"}
 
 
@@ -257,7 +257,7 @@ async def test_a_large_batch_goes_in_requests_of_bounded_size_several_at_once() 
         most = 0
         await index.write(Kind.LOGS, batch(*records))
     assert sorted(key for sent in double.sent for key in sent) == sorted(str(n) for n in range(8000))
-    assert 2 <= most <= adapter.IN_FLIGHT
+    assert 2 <= most <= pace.MAX_AT_ONCE
     assert len(double.sent) >= 8
 
 

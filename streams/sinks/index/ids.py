@@ -13,9 +13,10 @@ from streams.sinks.index.port import Kind
 MAX_ID_BYTES = 400
 """Longer record keys are hashed (Elasticsearch takes 512 bytes)."""
 DAY_MS = 86_400_000
-OLDEST_MS = 946_684_800_000
-NEWEST_MS = 4_102_444_800_000
-"""Times outside 2000 to 2100 are taken for mistakes: their documents go into one index, not each into its own."""
+OLDEST_MS = 1_577_836_800_000
+NEWEST_MS = 2_082_758_400_000
+"""Times outside 2020 to 2036 are taken for mistakes: their documents go into one index, not each into its own. Clocks
+that were never set (1970, 2000, NTP's 2036) or overflow (2038) must not make an index a day."""
 MAX_TIME_MS = (1 << 43) - 1
 UNDATED = "undated"
 
@@ -55,10 +56,10 @@ def day_of(time_ms: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def index_name(prefix: str, kind: Kind, day: int) -> str:
-    """`<prefix>-logs-2026.11.24`, or `<prefix>-logs-undated` for day -1."""
+def index_name(prefix: str, kind: Kind, day: int, tier: str = "") -> str:
+    """`<prefix>-logs-2026.11.24`, `<prefix>-logs-undated` for day -1, `<prefix>-logs-<tier>-2026.11.24`."""
     date = UNDATED if day < 0 else datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y.%m.%d")
-    return f"{prefix}-{kind.value}-{date}"
+    return "-".join(part for part in (prefix, kind.value, tier, date) if part)
 
 
 def sort_time(time_ms: int) -> int:

@@ -1,37 +1,30 @@
 """The Elasticsearch adapter of the search index port.
 
 Its user needs the cluster privilege `manage_index_templates` and, on `<prefix>-*`, `create_index`, `create_doc` and
-`read`.
+`read`; `monitor` and `delete_index` for retention.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
+
+import structlog
 
 from streams.batch import Batch
 from streams.errors import Fatal, Invalid, Retryable
 from streams.settings import Index as Settings
-from streams.sinks.index.elasticsearch import bulk, reply, search
+from streams.sinks.index.elasticsearch import search, storage
 from streams.sinks.index.elasticsearch.client import Client
-from streams.sinks.index.elasticsearch.templates import template
+from streams.sinks.index.elasticsearch.templates import templates, version_of
+from streams.sinks.index.elasticsearch.tiers import Names, Tiers
+from streams.sinks.index.elasticsearch.writer import Writer
+from streams.sinks.index.language import Node
 from streams.sinks.index.language_parser import counted_field
-from streams.sinks.index.port import Hit, Kind, Page, Query, Top
+from streams.sinks.index.port import Hit, Kind, Page, Query, Stored, Top
 
-MAX_REQUEST_BYTES = 2 << 20
-IN_FLIGHT = 4
-"""Bulk requests under way at once, over all batches."""
-ATTEMPTS = 6
-FIRST_PAUSE_S = 0.2
-"""Single items answered "later" are sent again after 0.2, 0.4, 0.8 ... s before the whole batch is."""
-
-
-class Sent(NamedTuple):
-    """What was not stored: positions rendering (or size) rules out, and those whose document the server refused."""
-
-    bad: dict[int, str]
-    refused: dict[int, str]
+log = structlog.get_logger(__name__)
 
 
 class ElasticsearchIndex:
@@ -40,8 +33,9 @@ class ElasticsearchIndex:
         self._prefix = settings.prefix
         self._client: Client | None = None
         self._ready = False
+        self._deletes_parts = True
         self._opening = asyncio.Lock()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._writer = Writer(lambda: self._http, Names(settings.prefix, Tiers(settings.tiers)))
 
     async def open(self) -> None:
         """Put our index templates. Raises Retryable when it is away, Fatal for settings that cannot work."""
@@ -50,12 +44,23 @@ class ElasticsearchIndex:
         async with self._opening:
             if self._ready:
                 return
-            await asyncio.gather(*(self._put_template(kind) for kind in Kind))
+            wanted = templates(self._prefix, self._settings.tiers)
+            await asyncio.gather(*(self._put_template(name, body) for name, body in wanted.items()))
             self._ready = True
 
-    async def _put_template(self, kind: Kind) -> None:
-        name = f"{self._prefix}-{kind.value}"
-        await self._http.request("PUT", f"/_index_template/{name}", template(self._prefix, kind))
+    async def _put_template(self, name: str, body: dict[str, Any]) -> None:
+        """Unless a newer one is there: while versions run side by side, the newest decides what is mapped."""
+        path = f"/_index_template/{name}"
+        try:
+            known = await self._http.request("GET", path)
+        except Retryable as error:
+            if error.reason != "index_missing":
+                raise
+            known = {}
+        if version_of(known) > body["version"]:
+            log.warning("index.newer_template", template=name, ours=body["version"], theirs=version_of(known))
+            return
+        await self._http.request("PUT", path, body)
 
     async def close(self) -> None:
         if self._client is not None:
@@ -76,23 +81,7 @@ class ElasticsearchIndex:
     async def write(self, kind: Kind, batch: Batch) -> None:
         if not self._ready:
             await self.open()
-        size = batch.nbytes or sum(len(message.value() or b"") for message in batch.messages)
-        step = max(1, len(batch) * MAX_REQUEST_BYTES // max(size, 1))
-        parts = [range(start, min(start + step, len(batch))) for start in range(0, len(batch), step)]
-        bad = await self._store_all(kind, batch, parts)
-        if bad:
-            raise Invalid("refused", next(iter(bad.values())), bad)
-
-    async def _store_all(self, kind: Kind, batch: Batch, parts: Sequence[range]) -> dict[int, str]:
-        """Several parts at once; the first that fails ends the others, since all of them will be sent again."""
-        tasks = [asyncio.create_task(self._store(kind, batch, part)) for part in parts]
-        try:
-            results = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        return {position: why for result in results for position, why in result.items()}
+        await self._writer.write(kind, batch)
 
     async def search(self, query: Query) -> Page:
         return search.page(query, await self._search(query.kind, search.body(query)))
@@ -136,8 +125,27 @@ class ElasticsearchIndex:
             if after is None:
                 return out
 
+    async def stored(self) -> list[Stored]:
+        return await storage.stored(self._http, self._prefix)
+
+    async def places(self, stored: Stored) -> set[tuple[str, str]] | None:
+        return await storage.places(partial(self._search_in, stored.name), stored.kind)
+
+    async def remove(self, stored: Stored) -> None:
+        await storage.remove(self._http, stored.name)
+
+    async def remove_part(self, stored: Stored, matching: Node) -> int:
+        if not self._deletes_parts:
+            return 0
+        deleted = await storage.remove_part(self._http, stored.name, Query(kind=stored.kind, where=matching))
+        self._deletes_parts = deleted is not None
+        return deleted or 0
+
     async def _search(self, kind: Kind, body: dict[str, Any]) -> Any:
-        path = f"/{self._prefix}-{kind.value}-*/_search"
+        return await self._search_in(f"{self._prefix}-{kind.value}-*", body)
+
+    async def _search_in(self, indices: str, body: dict[str, Any]) -> Any:
+        path = f"/{indices}/_search"
         try:
             answer = await self._http.request("POST", path, body, ignore_unavailable="true", allow_no_indices="true")
         except Invalid as error:
@@ -145,58 +153,3 @@ class ElasticsearchIndex:
         if answer.get("timed_out") or answer["_shards"]["failed"]:
             raise Retryable("index_away", "not every shard answered")
         return answer
-
-    async def _store(self, kind: Kind, batch: Batch, part: Sequence[int]) -> dict[int, str]:
-        """Store a part of a batch; returns the positions that can never be, and why."""
-        sent = await self._send(bulk.plain, kind, batch, part)
-        if not sent.refused:
-            return sent.bad
-        again = await self._send(bulk.fallback, kind, batch, sorted(sent.refused))
-        return sent.bad | again.bad | again.refused
-
-    async def _send(self, render: bulk.Render, kind: Kind, batch: Batch, part: Sequence[int]) -> Sent:
-        """Send records until each is stored, or known not to be. Raises Retryable when some are not taken for now."""
-        sent = Sent({}, {})
-        why = ""
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-            async with self._slots:
-                body, unfit = render(kind, self._prefix, batch, part)
-                sent.bad.update(unfit)
-                if not body.positions:
-                    return sent
-                try:
-                    verdict = await self._bulk(body)
-                except Invalid as error:
-                    whole = error
-                else:
-                    sent.refused.update(verdict.refused)
-                    if not verdict.again:
-                        return sent
-                    part = sorted(verdict.again)
-                    why = verdict.again[part[0]]
-                    continue
-            return await self._halve(whole, render, kind, batch, body.positions, sent)
-        raise Retryable("index_busy", f"{len(part)} of {len(batch)} records not taken: {why}")
-
-    async def _halve(
-        self, error: Invalid, render: bulk.Render, kind: Kind, batch: Batch, positions: Sequence[int], sent: Sent
-    ) -> Sent:
-        """A request refused as a whole (413, mostly) goes again in halves, until it is about a single record."""
-        if len(positions) == 1:
-            target = sent.bad if error.reason == "too_large" else sent.refused
-            target[positions[0]] = str(error)
-            return sent
-        middle = len(positions) // 2
-        for half in (positions[:middle], positions[middle:]):
-            more = await self._send(render, kind, batch, half)
-            sent.bad.update(more.bad)
-            sent.refused.update(more.refused)
-        return sent
-
-    async def _bulk(self, body: bulk.Body) -> reply.Verdict:
-        path = f"/{body.target}/_bulk" if body.target else "/_bulk"
-        return reply.judge(
-            await self._http.request("POST", path, body.payload, filter_path=reply.FILTER), body.positions
-        )

@@ -2,7 +2,8 @@
 
 The hot way (logs) never parses a record: where it stands is spliced into its JSON text before the last brace. What
 that cannot express is rendered record by record; what Elasticsearch then refuses is stored in its fallback form, made
-of the values drawn from the record, with the original text beside them in `_where.unparsed`.
+of the values drawn from the record, with the original text beside them in `_where.unparsed`, and in `_where.fallback`
+which field was refused and why.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import msgspec
 
 from streams.batch import Batch
 from streams.sinks.index import fields
+from streams.sinks.index.elasticsearch.reply import field_of
 from streams.sinks.index.elasticsearch.templates import WHERE
+from streams.sinks.index.elasticsearch.tiers import Names
 from streams.sinks.index.fields import APP_LABELS
-from streams.sinks.index.ids import MAX_ID_BYTES, day_of, document_id, index_name, place_id, sort_time
+from streams.sinks.index.ids import DAY_MS, MAX_ID_BYTES, day_of, document_id, index_name, place_id, sort_time
 from streams.sinks.index.port import Kind
 
 _SAFE = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123)) + b"-_.:/+=@"
@@ -40,34 +43,40 @@ class Rendered(NamedTuple):
     """Positions that can never be stored, and why."""
 
 
-Render = Callable[[Kind, str, Batch, Sequence[int]], Rendered]
+Render = Callable[[Kind, Names, Batch, Sequence[int]], Rendered]
 
 
-def plain(kind: Kind, prefix: str, batch: Batch, positions: Sequence[int]) -> Rendered:
+def plain(kind: Kind, names: Names, batch: Batch, positions: Sequence[int]) -> Rendered:
     """Documents as the records came, plus where they stand."""
     if kind is Kind.LOGS and isinstance(positions, range):
-        body = _spliced(prefix, batch, positions)
+        body = _spliced(names, batch, positions)
         if body is not None:
             return Rendered(body, {})
-    return _one_by_one(_document, kind, prefix, batch, positions)
+    return _one_by_one(_document, kind, names, batch, positions)
 
 
-def fallback(kind: Kind, prefix: str, batch: Batch, positions: Sequence[int]) -> Rendered:
-    """Documents that no mapping of ours refuses: the values drawn, and the original text unsearched beside them."""
-    return _one_by_one(_fallback_document, kind, prefix, batch, positions)
+def fallback(why: Mapping[int, str]) -> Render:
+    """Documents that no mapping of ours refuses: the values drawn, and the original text unsearched beside them.
+    `why`: what Elasticsearch said of each position."""
+
+    def render(kind: Kind, names: Names, batch: Batch, positions: Sequence[int]) -> Rendered:
+        return _one_by_one(_fallback_document, kind, names, batch, positions, why)
+
+    return render
 
 
-def _spliced(prefix: str, batch: Batch, positions: range) -> Body | None:
-    """The hot way, 0.5 us a record; None when a record among them needs the other: no value, a line break, a key to
-    be escaped, different days. Whether a value is a JSON object at all is Elasticsearch's to find out."""
+def _spliced(names: Names, batch: Batch, positions: range) -> Body | None:
+    """The hot way, 0.5 us a record (1.1 with tiers); None when a record among them needs the other: no value, a line
+    break, a key to be escaped, a time that cannot be right. Whether a value is a JSON object at all is Elasticsearch's
+    to find out."""
     messages = batch.messages[positions.start : positions.stop]
     of = type(messages[0])
     values: list[Any] = list(map(of.value, messages))
     times = list(map(_TIME, map(of.timestamp, messages)))
     offsets = list(map(of.offset, messages))
     ids: list[Any] = list(map(of.key, messages))
-    day = day_of(min(times))
-    if day < 0 or day != day_of(max(times)) or not all(values):
+    first, last = day_of(min(times)), day_of(max(times))
+    if first < 0 or last < 0 or not all(values):
         return None
     for value in values:
         if b"\n" in value:
@@ -77,21 +86,40 @@ def _spliced(prefix: str, batch: Batch, positions: range) -> Body | None:
         ids = [b"%b%d" % (stem, offset) for offset in offsets]
     if not all(ids) or max(map(len, ids)) > MAX_ID_BYTES or b"".join(ids).translate(None, _SAFE):
         return None
-    line = b'{"create":{"_id":"%%b"}}\n%%b,"%b":{"topic":%b,"partition":%d,"offset":%%d,"time":%%d}}\n' % (
+    line = b'%%b,"%b":{"topic":%b,"partition":%d,"offset":%%d,"time":%%d}}\n' % (
         WHERE.encode(),
         _encode(batch.topic),
         batch.partition,
     )
-    lines = [line % (a, value[:-1], b, c) for a, value, b, c in zip(ids, values, offsets, times, strict=True)]
-    return Body(index_name(prefix, Kind.LOGS, day), positions, b"".join(lines))
+    if first == last and not names.tiers:
+        line = b'{"create":{"_id":"%b"}}\n' + line
+        lines = [line % (a, value[:-1], b, c) for a, value, b, c in zip(ids, values, offsets, times, strict=True)]
+        return Body(index_name(names.prefix, Kind.LOGS, first), positions, b"".join(lines))
+    line = b'{"create":{"_index":"%b","_id":"%b"}}\n' + line
+    indices = _indices(names, values, times)
+    rows = zip(indices, ids, values, offsets, times, strict=True)
+    return Body("", positions, b"".join([line % (index, a, value[:-1], b, c) for index, a, value, b, c in rows]))
+
+
+def _indices(names: Names, values: Sequence[bytes], times: Sequence[int]) -> list[bytes]:
+    """The index of each log record; `times` are such as can be right."""
+    known: dict[tuple[int, str], bytes] = {}
+    out = []
+    for value, time in zip(values, times, strict=True):
+        at = time // DAY_MS, names.tiers.of(value)
+        if at not in known:
+            known[at] = index_name(names.prefix, Kind.LOGS, *at).encode()
+        out.append(known[at])
+    return out
 
 
 def _one_by_one(
     document: Callable[[Kind, bytes, dict[str, Any], dict[str, Any]], bytes],
     kind: Kind,
-    prefix: str,
+    names: Names,
     batch: Batch,
     positions: Sequence[int],
+    why: Mapping[int, str] | None = None,
 ) -> Rendered:
     bad: dict[int, str] = {}
     stored: list[int] = []
@@ -113,8 +141,10 @@ def _one_by_one(
             "offset": message.offset(),
             "time": sort_time(time),
         }
+        if why is not None:
+            where["fallback"] = {"field": field_of(why.get(position, "")), "why": why.get(position, "")}
         target = {
-            "_index": index_name(prefix, kind, day_of(time)),
+            "_index": names.of(kind, time, value or b""),
             "_id": document_id(kind, batch.topic_id, batch.partition, message, record),
         }
         lines += [_encode({"create": target}), document(kind, value or b"", record, where)]

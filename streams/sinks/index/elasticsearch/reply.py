@@ -14,9 +14,12 @@ import msgspec
 from streams.errors import Retryable
 
 STORED = frozenset({200, 201, 409})
-REFUSED = frozenset({400})
+REFUSED = frozenset({400, 413})
 """The document itself is at fault; anything else is about the server's state and passes."""
-FILTER = "errors,items.*.status,items.*.error.type,items.*.error.reason"
+STATE = frozenset({"validation_exception", "index_closed_exception", "invalid_index_name_exception"})
+"""Answered with 400 all the same: no shard may be added, the index is closed. They are no document's fault."""
+_FIELD = re.compile(r"(?:field|mapping for|name:?) \[([^\]]{1,100})\]")
+FILTER = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason"
 """`filter_path` of bulk requests: every item keeps a status, so that their order still tells which is which."""
 CLEAN = re.compile(rb'\{("(took|ingest_took)":\d+,)*"errors":false')
 """How a bulk reply begins that need not be read any further."""
@@ -25,6 +28,7 @@ CLEAN = re.compile(rb'\{("(took|ingest_took)":\d+,)*"errors":false')
 class Cause(msgspec.Struct):
     type: str = ""
     reason: str = ""
+    caused_by: Cause | None = None
 
 
 class Item(msgspec.Struct):
@@ -61,11 +65,25 @@ def judge(reply: Any, positions: Sequence[int]) -> Verdict:
     for position, item in zip(positions, known.items, strict=True):
         result = next(iter(item.values()), Item(status=500))
         if result.status not in STORED:
-            (verdict.refused if result.status in REFUSED else verdict.again)[position] = _why(result)
+            (verdict.refused if _is_refused(result) else verdict.again)[position] = _why(result)
     return verdict
+
+
+def field_of(why: str) -> str:
+    """The field a refusal is about, as far as it says so."""
+    match = _FIELD.search(why)
+    return match[1] if match else ""
+
+
+def _is_refused(item: Item) -> bool:
+    kind = item.error.type if isinstance(item.error, Cause) else ""
+    return item.status in REFUSED and kind not in STATE
 
 
 def _why(item: Item) -> str:
     cause = item.error
-    text = f"{cause.type}: {cause.reason}" if isinstance(cause, Cause) else str(cause or "")
+    text = str(cause or "")
+    if isinstance(cause, Cause):
+        beneath = f"; {cause.caused_by.reason}" if isinstance(cause.caused_by, Cause) else ""
+        text = f"{cause.type}: {cause.reason}{beneath}"
     return f"{item.status} {text}"[:500]

@@ -8,15 +8,19 @@ makes the document refused and stored in its fallback form). Only what every bui
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from streams.settings import Tier
 from streams.sinks.index.fields import APP_LABELS, MAX_WORD
 from streams.sinks.index.language_fields import LEVELS, MAX_VALUE, NAMED, TEXTS
 from streams.sinks.index.port import Kind
 
 WHERE = "_where"
 WORDS = "words"
-VERSION = 2
+VERSION = 3
+"""Of the templates. Goes up with every change of a mapping; an index keeps the one it was made with."""
+PRIORITY = 200
 _KEYWORD: dict[str, Any] = {"type": "keyword", "ignore_above": MAX_WORD}
 _VALUE: dict[str, Any] = {"type": "keyword", "ignore_above": MAX_VALUE}
 _TEXT: dict[str, Any] = {
@@ -44,17 +48,33 @@ def paths(kind: Kind, field: str) -> tuple[str, ...]:
     return PATHS[field] if kind is Kind.LOGS else (f"{WHERE}.{field}",)
 
 
-def template(prefix: str, kind: Kind) -> dict[str, Any]:
-    """The index template of one kind. Replicas: as many as there are nodes for, one at most."""
+def templates(prefix: str, tiers: Sequence[Tier] = ()) -> dict[str, dict[str, Any]]:
+    """Index templates by name: one a kind, and one a tier of the logs."""
+    out = {f"{prefix}-{kind.value}": _template(f"{prefix}-{kind.value}-*", kind) for kind in Kind}
+    for tier in tiers:
+        name = f"{prefix}-{Kind.LOGS.value}-{tier.name}"
+        out[name] = _template(f"{name}-*", Kind.LOGS, priority=PRIORITY + 1, replicas=tier.replicas)
+    return out
+
+
+def version_of(answer: dict[str, Any]) -> int:
+    """The version of the template in an answer of `GET _index_template/<name>`; 0 when there is none."""
+    for each in answer.get("index_templates", ()):
+        version = each.get("index_template", {}).get("version")
+        return version if isinstance(version, int) else 0
+    return 0
+
+
+def _template(pattern: str, kind: Kind, *, priority: int = PRIORITY, replicas: int = -1) -> dict[str, Any]:
+    """Replicas when not said: as many as there are nodes for, one at most."""
+    copies = {"auto_expand_replicas": "0-1"} if replicas < 0 else {"number_of_replicas": replicas}
     return {
-        "index_patterns": [f"{prefix}-{kind.value}-*"],
-        "priority": 200,
+        "index_patterns": [pattern],
+        "priority": priority,
         "version": VERSION,
         "_meta": {"managed_by": "eventsphere"},
         "template": {
-            "settings": {
-                "index": {"number_of_shards": 1, "auto_expand_replicas": "0-1", "refresh_interval": "1s"},
-            },
+            "settings": {"index": {"number_of_shards": 1, "refresh_interval": "1s"} | copies},
             "mappings": {"dynamic": False, "properties": _properties(kind)},
         },
     }
@@ -65,6 +85,7 @@ def _properties(kind: Kind) -> dict[str, Any]:
         "time": {"type": "date", "format": "epoch_millis"},
         "offset": {"type": "long"},
         "partition": {"type": "integer", "index": False},
+        "fallback": {"dynamic": False, "properties": {"field": _KEYWORD}},
     }
     if kind is not Kind.LOGS:
         drawn = {name: _KEYWORD for name in PATHS if name != "text"} | {"text": _TEXT}
@@ -84,3 +105,13 @@ def _properties(kind: Kind) -> dict[str, Any]:
         "kubernetes": {"dynamic": False, "properties": kubernetes},
         WHERE: {"dynamic": False, "properties": where},
     }
+
+
+def _names(properties: dict[str, Any], above: str = "") -> Iterator[str]:
+    for name, mapped in properties.items():
+        yield above + name
+        yield from _names(mapped.get("properties", {}), f"{above}{name}.")
+
+
+SEARCHED = frozenset(name for kind in Kind for name in _names(_properties(kind)))
+"""Every field a document can be refused for."""
