@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from gateway.cluster import Snapshot
+from gateway.cluster import OURS, Snapshot, is_agent
 from gateway.lists import sees
-from gateway.metrics import OURS
 from gateway.principal import Principal
 from gateway.services import Services
 from schemas.alerts import Status
@@ -25,7 +24,7 @@ def numbers(seen: Snapshot) -> dict[str, Any]:
     """Of the cluster as it was seen. Pure."""
     topics = {}
     for topic in declared().values():
-        groups = [group for group in seen.groups_of(topic.name) if group.startswith(OURS)]
+        groups = [group for group in seen.groups_of(topic.name) if is_agent(group)]
         topics[topic.name] = {
             "records": seen.produced(topic.name),
             "lag": max((seen.lag(group, topic.name) for group in groups), default=0),
@@ -34,7 +33,7 @@ def numbers(seen: Snapshot) -> dict[str, Any]:
     agents = {
         group.removeprefix(OURS): sum(seen.lag(group, topic) for topic in topics)
         for group, topics in seen.committed.items()
-        if group.startswith(OURS)
+        if is_agent(group)
     }
     dead = sum(topic["dead"] for topic in topics.values())
     return {"topics": topics, "agents": agents, "lag": sum(agents.values()), "dead": dead}

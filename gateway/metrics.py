@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.cluster import OURS
 from schemas.catalogue import DLQ_SUFFIX, catalogue
 
 if TYPE_CHECKING:
     from gateway.cluster import Cluster
-
-OURS = "eventsphere."
 
 
 class PlatformCollector(Collector):
@@ -35,7 +34,7 @@ class PlatformCollector(Collector):
                     dead.add_metric([topic.removesuffix(DLQ_SUFFIX)], seen.held(topic))
                 else:
                     written.add_metric([topic], seen.produced(topic))
-            for group in (name for name in seen.committed if name.startswith(OURS)):
-                for topic in seen.committed[group]:
-                    lag.add_metric([group, topic], seen.lag(group, topic))
+            for agent in seen.agents:
+                for topic in seen.committed[OURS + agent]:
+                    lag.add_metric([OURS + agent, topic], seen.lag(OURS + agent, topic))
         yield from (written, dead, lag)

@@ -23,6 +23,7 @@ from gateway.limits import Limits
 from gateway.reader import Reader
 from gateway.sessions import Sessions
 from gateway.tail import Tail
+from gateway.usage import Usage
 from schemas.alerts import AlertState, Silence
 from schemas.catalogue import catalogue
 from streams.envelope import traced
@@ -151,7 +152,11 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.callback(cluster.close)
         reader = Reader(settings.kafka)
         stack.push_async_callback(reader.close)
-        ledger = Ledger(index, reader, cluster)
+        usage = Usage(settings.kafka)
+        starting.append(asyncio.create_task(usage.view.start(), name="usage"))
+        starting.append(asyncio.create_task(usage.keep(producer, clock), name="usage-pruning"))
+        stack.push_async_callback(usage.view.close)
+        ledger = Ledger(index, reader, cluster, usage)
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
         yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, ledger, clock)

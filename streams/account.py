@@ -132,11 +132,14 @@ class Account:
 
     @property
     def due(self) -> bool:
-        """Whether lines should be flushed. Not while a commit that says so of the last flush may be under way: a page
+        """Whether lines should be flushed now."""
+        return self.may_flush and (self._clock() - self._oldest_ms >= FLUSH_MS or self.note() is None)
+
+    @property
+    def may_flush(self) -> bool:
+        """Whether there are lines to flush. Not while a commit that says so of the last flush may be under way: a page
         holds two versions only."""
-        if self._flushing or not self._since or (self._unsure and self._offer is not None):
-            return False
-        return self._clock() - self._oldest_ms >= FLUSH_MS or self.note() is None
+        return bool(self._since) and not self._flushing and not (self._unsure and self._offer is not None)
 
     def offered(self, offer: Offer) -> None:
         """This is about to be committed."""

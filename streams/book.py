@@ -45,24 +45,30 @@ class Book:
         """Begin the flushes that are due, beside the reading."""
         for tp, tracker in trackers.items():
             tracker.advance()
-            if tp not in self._flushes and tracker.account is not None and tracker.account.due:
-                task = asyncio.get_running_loop().create_task(self._flush(tp, tracker), name="flush-accounts")
-                self._flushes[tp] = task
-                task.add_done_callback(lambda _task, tp=tp: self._flushes.pop(tp, None))  # type: ignore[misc]
+            self._begin(tp, tracker)
 
     async def finish(self, trackers: Mapping[TP, Tracker]) -> None:
-        """Flush what these partitions, about to be given up, cannot commit otherwise. Bounded: what is not committed
-        comes again."""
-        for tracker in trackers.values():
+        """Flush what these partitions, about to be given up, counted. Bounded: what cannot be flushed is committed in
+        the note, or, where it does not fit, comes again."""
+        for tp, tracker in trackers.items():
             tracker.advance()
-        self.flush_due({tp: t for tp, t in trackers.items() if t.account is not None and t.account.note() is None})
+            self._begin(tp, tracker, force=True)
         if running := [task for tp, task in self._flushes.items() if tp in trackers]:
             await asyncio.wait(running, timeout=LAST_FLUSH_S)
 
-    async def _flush(self, tp: TP, tracker: Tracker) -> None:
+    def _begin(self, tp: TP, tracker: Tracker, *, force: bool = False) -> None:
         account = tracker.account
-        if account is None or not account.due:
+        if tp in self._flushes or account is None or not (account.due or (force and account.may_flush)):
             return
+        task = asyncio.get_running_loop().create_task(self._flush(tp, tracker, account), name="flush-accounts")
+        self._flushes[tp] = task
+
+        def over(_task: asyncio.Task[None]) -> None:
+            self._flushes.pop(tp, None)
+
+        task.add_done_callback(over)
+
+    async def _flush(self, tp: TP, tracker: Tracker, account: Account) -> None:
         upto = tracker.position
         pages = [
             AccountPage(

@@ -298,6 +298,10 @@ class BatchSource(mode.Service):
         async with self._callbacks:
             if tp not in self._flight.trackers:
                 return
+            if self.book is not None:
+                await self.book.finish({tp: self._flight.trackers[tp]})
+            if tp not in self._flight.trackers:
+                return
             account = None if self.book is None else self.book.open(start, None)
             self._flight.assign(tp, _fresh(start, self.topic_id(tp[0]), account), closed=bool(self.on_assigned))
             for callback in self.on_revoked:

@@ -57,7 +57,7 @@ async def _ledger(view: Viewer) -> dict[str, Any] | None:
     if view.who.tenant != NO_TENANT or not view.who.may("ledger:read"):
         return None
     try:
-        return shown_ledger(await view.kit.ledger.entries(), view.kit.clock())
+        return shown_ledger(await view.kit.ledger.entries(view.kit.clock()), view.kit.clock())
     except Failure:
         return None
 

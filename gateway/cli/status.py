@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gateway.cluster import Snapshot
     from streams.settings import Settings
 
-OURS = "eventsphere."
 ASK_S = 10
 
 
@@ -56,12 +55,12 @@ def gathered(settings: Settings) -> dict[str, Any]:
 
 def lags(seen: Snapshot) -> dict[str, Any]:
     """Agents with their lag by topic, topics with their records and dead letters. Pure."""
+    from gateway.cluster import OURS
     from schemas.catalogue import declared, dlq_name
 
     agents = {
-        group.removeprefix(OURS): {topic: seen.lag(group, topic) for topic in sorted(topics)}
-        for group, topics in sorted(seen.committed.items())
-        if group.startswith(OURS)
+        agent: {topic: seen.lag(OURS + agent, topic) for topic in sorted(seen.committed[OURS + agent])}
+        for agent in seen.agents
     }
     topics = {
         topic.name: {"records": seen.produced(topic.name), "dead_letters": seen.held(dlq_name(topic.name))}

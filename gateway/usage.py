@@ -1,0 +1,130 @@
+"""Accounts as the gateway reads them: the lines of every partition, as of what its agent has committed (account.py).
+
+Pages come from a complete copy of `platform.accounts`, what they do not hold yet from the commits' metadata. Pages
+older than `KEPT_HOURS` are taken out by the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+import structlog
+
+from gateway.cluster import OURS, Snapshot
+from schemas.accounts import AccountPage, Page
+from streams.account import lines_of
+from streams.accounts import HOUR_MS, Line, Sum, Tally, merge
+from streams.book import TOPIC
+from streams.errors import Failure
+from streams.latency import Minutes
+from streams.producer import Producer
+from streams.record import Outgoing
+from streams.settings import Kafka
+from streams.views import View
+
+log = structlog.get_logger(__name__)
+
+KEPT_HOURS = 32 * 24
+PRUNE_S = 3600.0
+NO_LIMIT = 1 << 30
+
+
+class Subject(NamedTuple):
+    """Whose lines: of an agent, or of a source, and which topic's records. `topic_id`: Kafka's id of the topic, or the
+    source's instance."""
+
+    agent: str
+    topic: str
+    topic_id: str
+    source: bool = False
+
+
+class Usage:
+    """Starts empty; `view` is to be started and closed with the process."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.view: View[AccountPage] = View(kafka, TOPIC, msgspec.json.Decoder(AccountPage).decode)
+        self._seen: Snapshot | None = None
+        self._lines: dict[Subject, Tally] = {}
+
+    def lines(self, seen: Snapshot) -> dict[Subject, Tally]:
+        """All lines as of `seen`."""
+        if seen is not self._seen:
+            self._lines, self._seen = lines(self.view.values(), seen), seen
+        return self._lines
+
+    async def keep(self, producer: Producer, clock: Callable[[], int]) -> None:
+        """Take old pages out, now and then, for ever."""
+        while True:
+            await asyncio.sleep(PRUNE_S)
+            try:
+                await producer.send(outdated(self.view.values(), clock()))
+            except Failure as error:
+                log.warning("usage.prune_failed", error=str(error))
+
+
+def outdated(pages: Iterable[AccountPage], now_ms: int) -> list[Outgoing]:
+    """Tombstones of pages too old to be kept."""
+    oldest = now_ms // HOUR_MS - KEPT_HOURS
+    return [Outgoing(TOPIC, None, page.key.encode()) for page in pages if page.hour < oldest]
+
+
+def lines(pages: Iterable[AccountPage], seen: Snapshot) -> dict[Subject, Tally]:
+    """Lines by subject. Pure. Of a topic that is there now, the account its agent's commits name; of a former one (made
+    anew since), what was last written of it."""
+    found: dict[Subject, dict[int, dict[int, dict[int, dict[int, Page]]]]] = defaultdict(dict)
+    for each in pages:
+        subject = Subject(each.agent, each.topic, each.topic_id, each.source)
+        epochs = found[subject].setdefault(each.partition, {})
+        epochs.setdefault(each.epoch, {}).setdefault(each.term, {})[each.hour] = each.page
+    for group, topics in seen.notes.items():
+        for topic, notes in topics.items():
+            for partition in notes:
+                found[Subject(group.removeprefix(OURS), topic, seen.ids.get(topic, ""))].setdefault(partition, {})
+    return {subject: _lines(subject, partitions, seen) for subject, partitions in found.items()}
+
+
+def _lines(
+    subject: Subject, partitions: Mapping[int, Mapping[int, Mapping[int, Mapping[int, Page]]]], seen: Snapshot
+) -> Tally:
+    out: Tally = {}
+    current = not subject.source and seen.ids.get(subject.topic) == subject.topic_id
+    notes = seen.notes.get(OURS + subject.agent, {}).get(subject.topic, {}) if current else {}
+    for partition, epochs in partitions.items():
+        note = notes.get(partition)
+        if note is not None:
+            merge(out, lines_of(epochs.get(note.e, {}), note), NO_LIMIT)
+        elif epochs and not current:
+            merge(out, lines_of(epochs[max(epochs)], None), NO_LIMIT)
+    return out
+
+
+def minutes_of(seen: Snapshot, agent: str) -> list[Minutes]:
+    """How late records were lately, of each partition of an agent."""
+    return [note.m for notes in seen.notes.get(OURS + agent, {}).values() for note in notes.values()]
+
+
+class Window(NamedTuple):
+    """Hours since the epoch, `until` exclusive."""
+
+    since: int
+    until: int
+
+    def holds(self, hour: int) -> bool:
+        return self.since <= hour < self.until
+
+
+ALWAYS = Window(0, 1 << 40)
+
+
+def gathered(tally: Mapping[Line, Sum], key: Callable[[Line], tuple[str, ...] | None]) -> dict[tuple[str, ...], Tally]:
+    """Lines by a key of theirs; those without one are left out."""
+    out: dict[tuple[str, ...], Tally] = defaultdict(dict)
+    for line, sum_ in tally.items():
+        if (place := key(line)) is not None:
+            out[place][line] = sum_
+    return dict(out)
