@@ -156,7 +156,7 @@ class Tail:
             record = as_record(message.topic(), message.partition(), message)
             self._positions[record.topic][record.partition] = record.offset + 1
             keep = self._wanted.keep.get(record.topic)
-            if keep is None or keep(record.value):
+            if keep is None or keep(record.value, record.timestamp_ms):
                 out.append(event(record, self._here))
         if out or time.monotonic() - self._told_s > TOLD_S:
             self._hand_over(b"".join(out))

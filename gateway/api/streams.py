@@ -59,8 +59,9 @@ async def stream(
     last_event_id: Annotated[str, Header(max_length=resume.MAX_LENGTH)] = "",
 ) -> Response:
     """Records as they come. `data` is `{topic, partition, offset, key, time, record}`; `id` is where to go on: send it
-    back as `Last-Event-ID`. `event: gap` `{topic, partition, from, to, reason}` says what is not in the stream. `start`
-    (a time, or like `-15m`) begins in the past; `overflow=skip` leaves out what a slow reader would only get late."""
+    back as `Last-Event-ID`. `q` is in the query language of the logs list. `event: gap` `{topic, partition, from, to,
+    reason}` says what is not in the stream. `start` (a time, or like `-15m`) begins in the past; `overflow=skip` leaves
+    out what a slow reader would only get late."""
     topics = _topics(topic, who)
     places = {"cluster": cluster, "namespace": namespace, "pod": pod, "container": container}
     keep = {t: stream_filter.keep(t, who, condition=condition, places=places, text=q) for t in topics}

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import orjson
 import pytest
 
 from gateway.resume import pack, unpack
 from gateway.sessions import Sessions
+from streams.record import Outgoing
 from tests.gateway.serving import Served, events_of, eventually
 
 
@@ -118,6 +120,33 @@ def test_filters_by_condition_place_and_word(served: Served) -> None:
 def ends(params: dict[str, Any]) -> int:
     """How many of the two last records pass: one where a namespace is asked for."""
     return 2 if "q" in params else 1
+
+
+def test_a_tail_by_the_query_language_that_is_cut_off_again_and_again_misses_none(served: Served) -> None:
+    def log(n: int) -> dict[str, Any]:
+        about = {"namespace_name": "bank" if n % 3 == 0 else "shop", "pod_name": "pay-0"}
+        return {"n": n, "log": f"line {n}", "level": "ERROR" if n % 2 else "info", "kubernetes": about, "run": "cut"}
+
+    wanted = [n for n in range(400) if n % 2 and n % 3]
+    asked = {"q": "run:cut level:error NOT namespace:bank (line OR nothing)"}
+    seen: list[int] = []
+    point: dict[str, str] = {}
+    sent = 0
+    while len(seen) < len(wanted):
+        with following(served, "logs", point, **asked) as lines:
+            records = range(sent, min(400, sent + 80))
+            served.send(*(Outgoing("logs", orjson.dumps(log(n)), b"cut-%d" % n) for n in records))
+            sent = min(400, sent + 80)
+            expected = len([n for n in wanted if n < sent]) - len(seen)
+            events = events_of(lines, min(expected, 17) if sent < 400 else min(expected, 41))
+        seen += numbers(events)
+        point = {"Last-Event-ID": events[-1]["id"]}
+    assert sorted(seen) == wanted
+
+
+def test_a_tail_refuses_a_query_it_cannot_understand_with_its_position(served: Served) -> None:
+    answer = served.http.get("/api/v1/streams/logs", params={"q": "refused OR"}, headers=served.admin)
+    assert (answer.status_code, answer.json()["position"], answer.json()["field"]) == (422, 8, "q")
 
 
 def test_a_wrong_filter_is_named(served: Served) -> None:
