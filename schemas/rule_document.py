@@ -35,6 +35,53 @@ class Detection(StrEnum):
     """Every match fires its group's alert, or keeps it firing."""
     FREQUENCY = "frequency"
     """`count` matches within `within` fire it."""
+    FLATLINE = "flatline"
+    """Fewer than `count` matches within `within`, of a group that had some in the last `forget`."""
+    SPIKE = "spike"
+    """`times` as many matches within `within` as in the `within` before, or `times` fewer."""
+    CARDINALITY = "cardinality"
+    """More (`above`) or fewer (`below`) different values of `field` within `within`."""
+    METRIC = "metric"
+    """An aggregate of the numbers in `field` within `within` is `above` or `below`."""
+    PERCENTAGE_MATCH = "percentage_match"
+    """The share of matches within `within` for which `match` holds is `above` or `below`, in percent."""
+    CHANGE = "change"
+    """The value of `field` is another one than in the match before."""
+    NEW_TERM = "new_term"
+    """A value of `field` that was not seen for `within`."""
+    BLACKLIST = "blacklist"
+    """The value of `field` is one of `values`."""
+    WHITELIST = "whitelist"
+    """The value of `field` is none of `values`."""
+    SEQUENCE = "sequence"
+    """Records that match the `steps` one after the other within `within`; `unless`: and none that matches it since."""
+    JOIN = "join"
+    """Records that match each of the `steps`, in any order, within `within`."""
+
+
+MOMENTARY = frozenset({
+    Detection.ANY, Detection.CHANGE, Detection.NEW_TERM, Detection.BLACKLIST, Detection.WHITELIST, Detection.SEQUENCE,
+    Detection.JOIN,
+})  # fmt: skip
+"""What they detect is a moment: the alert fires from then on for `keep_firing_for`."""
+
+
+class Direction(StrEnum):
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+
+
+class Aggregate(StrEnum):
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    COUNT = "count"
+    P50 = "p50"
+    P90 = "p90"
+    P95 = "p95"
+    P99 = "p99"
 
 
 class Rule(Event, frozen=True, kw_only=True):
@@ -49,6 +96,21 @@ class Rule(Event, frozen=True, kw_only=True):
     type: Detection = Detection.ANY
     count: int = 1
     within_ms: int = 0
+    field: str = ""
+    """The field whose value counts, as it is written in conditions."""
+    values: tuple[str, ...] = ()
+    match: str = ""
+    steps: tuple[str, ...] = ()
+    """Conditions; `where` must hold with each of them."""
+    unless: str = ""
+    aggregate: Aggregate = Aggregate.AVG
+    above: float | None = None
+    below: float | None = None
+    times: float = 0.0
+    direction: Direction = Direction.UP
+    learn_ms: int = 0
+    """No value is new before the group is known for so long."""
+    forget_ms: int = 0
     for_ms: int = 0
     keep_firing_for_ms: int = 0
     lateness_ms: int = -1
@@ -67,5 +129,14 @@ class Rule(Event, frozen=True, kw_only=True):
         return digest(
             self.name, self.input, self.where, self.level, "\0".join(self.group_by), self.type,
             str(self.count), str(self.within_ms), str(self.keep_firing_for_ms), self.severity,
-            "\0".join(f"{k}\0{v}" for k, v in sorted(self.labels.items())), self.tenant,
+            "\0".join(f"{k}\0{v}" for k, v in sorted(self.labels.items())), self.tenant, *self._more(),
+        )  # fmt: skip
+
+    def _more(self) -> tuple[str, ...]:
+        """Nothing for the types that need nothing more: their hashes are as they always were."""
+        if self.type in (Detection.ANY, Detection.FREQUENCY):
+            return ()
+        return (
+            self.field, "\0".join(self.values), self.match, "\0".join(self.steps), self.unless, self.aggregate,
+            str(self.above), str(self.below), str(self.times), self.direction, str(self.learn_ms), str(self.forget_ms),
         )  # fmt: skip

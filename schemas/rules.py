@@ -25,6 +25,12 @@ class Match(Event, frozen=True, kw_only=True, tag_field="kind", tag="match"):
     """When it was matched, by the clock: how long a late match waits for others that are late with it."""
     weight: int = 1
     """How many occurrences the record stands for (`count_delta` of Kubernetes events)."""
+    value: float = 0.0
+    """The number in the rule's `field`, or 100 where its `match` holds."""
+    term: int = 0
+    """A hash of the value of the rule's `field`."""
+    steps: list[int] = []
+    """Which of the rule's `steps` the record matches (its `unless` is the one after the last)."""
     labels: dict[str, str] = {}
     """Values of the record for templates: namespace, pod, container, ... and `message`."""
     tenant: str = NO_TENANT

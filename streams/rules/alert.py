@@ -39,6 +39,7 @@ def _annotations(rule: Rule, change: Change) -> dict[str, str]:
         "message": episode.values.get("message", ""),
         "rule": rule.name,
         "severity": rule.severity,
+        "value": episode.values.get("value", ""),
         "within": duration(rule.within_ms),
     }
     known = episode.values | episode.alert_labels

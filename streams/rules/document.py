@@ -12,22 +12,21 @@ from schemas.rule_document import LEVEL_LABELS, Detection, Level, Rule
 from streams.rules import nodes, templates
 from streams.rules.inputs import INPUTS, Input, check_fields
 from streams.rules.lexer import SyntaxProblem
-from streams.rules.parser import parse, parse_path
+from streams.rules.parser import parse_path
 from streams.rules.subject import LABELS
+from streams.rules.typed_fields import TypedFields, condition
+from streams.rules.types import OWN
 from streams.yaml_nodes import Errors, Node, read
 
 C = TypeVar("C", bound=StrEnum)
 
 MAX_RULES = 2000
-MAX_WINDOW_MS = 7 * 86_400_000
 MAX_LABELS = 32
-ANY_KEEPS_FIRING_MS = 300_000
-"""How long an alert of type `any` fires after its last match, unless the rule says."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 _FIELDS = (
-    "alert", "name", "input", "where", "level", "group_by", "type", "count", "within", "for", "keep_firing_for",
-    "lateness", "severity", "labels", "annotations", "tenant", "enabled",
+    "alert", "name", "input", "where", "level", "group_by", "type", "for", "keep_firing_for",
+    "lateness", "severity", "labels", "annotations", "tenant", "enabled", *OWN,
 )  # fmt: skip
 
 
@@ -83,23 +82,18 @@ class _Reader:
             return None
         name = self._name()
         source = self._input()
+        typed = TypedFields(self._node, fields, source)
         where = self._where(source)
         level = self._choice("level", Level, Level.CLUSTER)
-        type_ = self._type()
-        count, within = self._window(type_)
-        keeps = ANY_KEEPS_FIRING_MS if type_ is Detection.ANY else 0
         return Rule(
             name=name,
             input=source.topic if source else "",
             where=where,
             level=level,
             group_by=self._group_by(level, source),
-            type=type_,
-            count=count,
-            within_ms=within,
-            for_ms=self._duration("for", 0),
-            keep_firing_for_ms=self._duration("keep_firing_for", keeps),
-            lateness_ms=self._duration("lateness", -1),
+            **typed.read(self._type()),
+            for_ms=typed.duration("for", 0),
+            lateness_ms=typed.duration("lateness", -1),
             severity=self._word("severity", "warning"),
             labels=self._labels(),
             annotations=self._annotations(),
@@ -149,45 +143,11 @@ class _Reader:
         if "where" not in self._fields:
             self._node.fail("expected where: a condition on the record")
             return ""
-        node = self._fields["where"]
-        text = node.text()
-        try:
-            tree = parse(text, source.aliases if source else None)
-            check_fields(tree, source.struct if source else None)
-        except SyntaxProblem as problem:
-            line, column = node.position(text, problem.at)
-            node.errors.add(line, node.path, f"{problem} (character {column})")
-        return text
+        return condition(self._fields["where"], source)
 
     def _type(self) -> Detection:
         windowed = "count" in self._fields or "within" in self._fields
         return self._choice("type", Detection, Detection.FREQUENCY if windowed else Detection.ANY)
-
-    def _window(self, type_: Detection) -> tuple[int, int]:
-        """(count, within in ms)"""
-        if type_ is Detection.ANY:
-            for name in ("count", "within"):
-                if name in self._fields:
-                    self._fields[name].fail("belongs to type: frequency")
-            return 1, 0
-        for name, what in (("count", "how many matches fire the alert"), ("within", "in which time, such as 5m")):
-            if name not in self._fields:
-                self._node.fail(f"expected {name}: {what}")
-        count = self._fields["count"].number() if "count" in self._fields else 1
-        within = self._duration("within", 1)
-        if "count" in self._fields and count < 1:
-            self._fields["count"].fail("expected 1 or more")
-        if "within" in self._fields and within < 1:
-            self._fields["within"].fail("expected more than 0")
-        return count, within
-
-    def _duration(self, name: str, default: int) -> int:
-        if name not in self._fields:
-            return default
-        value = self._fields[name].duration_ms(default)
-        if value > MAX_WINDOW_MS:
-            self._fields[name].fail("expected at most 7d")
-        return value
 
     def _group_by(self, level: Level, source: Input | None) -> tuple[str, ...]:
         out: list[str] = []

@@ -16,6 +16,7 @@ from schemas.rule_document import Rule
 from schemas.rules import Match, Progress
 from streams.metrics import MATCHES_DROPPED, MATCHES_LATE
 from streams.record import Outgoing
+from streams.rules import detection
 from streams.rules import window as windows
 from streams.rules.alert import observation, outgoing
 from streams.rules.clock import UNHEARD, Clock, heard
@@ -143,6 +144,9 @@ class Evaluation:
             offset=match.offset,
             record=match.record,
             weight=match.weight,
+            value=match.value,
+            term=match.term,
+            steps=match.steps,
             seen_ms=match.seen_ms,
             late=match.time_ms < self._clock(rule.input).live_ms - lateness,
             labels=match.labels,
@@ -189,14 +193,16 @@ class Evaluation:
         changes: list[Change] = []
         before = window
         for hit in self._waiting.take(id_, ready or by_time):
-            window, more = windows.apply(window, rule, hit, back)
+            window, more = detection.apply(window, rule, hit, back)
             changes += more
             del self._state[_hit_key(id_, hit)]
-        horizon = back if window.episode and window.episode.late else live
+        if window.late and back >= live:
+            window = replace(window, late=False)
+        horizon = back if is_late(window) else live
         queue = self._waiting.queues.get(id_)
         if queue:
             horizon = min(horizon, queue[0].time_ms)
-        window, more = windows.settle(window, rule, horizon)
+        window, more = detection.settle(window, rule, horizon)
         for change in changes + more:
             self.out.append(outgoing(observation(rule, window, change)))
         if window is not before:
@@ -215,11 +221,10 @@ class Evaluation:
         rule = self._rule(window)
         if rule is None:
             return
-        if window.episode and window.episode.late:
+        if is_late(window):
             self._waiting.late.add(id_)
-        elif window.episode:
-            ends = window.episode.below_ms + windows.measure(rule)[2]
-            self._waiting.due(id_, rule.input, ends + self._lateness(rule))
+        elif (due_ms := detection.due_ms(window, rule)) is not None:
+            self._waiting.due(id_, rule.input, due_ms + self._lateness(rule))
 
     # ends
 
@@ -228,7 +233,7 @@ class Evaluation:
         rule = self._rule(window) if window else None
         if window is None or rule is None:
             return
-        quiet_at = max(window.touched_ms + FORGET_MS, window.last_ms + windows.measure(rule)[1])
+        quiet_at = max(window.touched_ms + FORGET_MS, window.last_ms + detection.memory_ms(rule))
         if window.episode or id_ in self._waiting.queues:
             quiet_at = now_ms + FORGET_MS
         if quiet_at < now_ms:
@@ -247,6 +252,11 @@ class Evaluation:
         for hit in self._waiting.drop(id_, window):
             self._state.pop(_hit_key(id_, hit), None)
         del self._state[f"w/{id_}"]
+
+
+def is_late(window: Window) -> bool:
+    """Whether it goes by the time of late matches."""
+    return window.late or (window.episode is not None and window.episode.late)
 
 
 def _hit_key(id_: str, hit: Hit) -> str:

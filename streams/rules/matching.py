@@ -85,13 +85,18 @@ def _matched(
     time_ms = source.time_ms(record, message.timestamp()[1])
     if not 0 < time_ms < now_ms:
         time_ms = now_ms
+    steps: dict[int, list[int]] = {}
     for hit in hits:
-        group = matcher.groupings[hit].of(subject, record)
-        if group is None:
+        number, step = matcher.parts[hit]
+        steps.setdefault(number, []).append(step)
+    for number, mine in steps.items():
+        rule, group = matcher.rules[number], matcher.groupings[number].of(subject, record)
+        carried = matcher.readers[number](record, mine)
+        if group is None or carried is None:
             continue
         match = Match(
-            rule=matcher.rules[hit].name,
-            rule_hash=matcher.hashes[hit],
+            rule=rule.name,
+            rule_hash=matcher.hashes[number],
             group=group,
             topic=batch.topic,
             partition=batch.partition,
@@ -101,8 +106,11 @@ def _matched(
             time_ms=time_ms,
             seen_ms=now_ms,
             weight=source.weight(record),
-            labels=labels,
-            tenant=matcher.rules[hit].tenant,
+            value=carried.value,
+            term=id_hash(carried.term),
+            steps=mine if rule.steps else [],
+            labels=labels | {"value": carried.term} if carried.term else labels,
+            tenant=rule.tenant,
             cluster=subject["cluster"],
         )
         yield outgoing(match)

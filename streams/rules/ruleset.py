@@ -13,10 +13,12 @@ import structlog
 from schemas.rule_document import LEVEL_LABELS, Rule
 from streams.rules import nodes
 from streams.rules.compiler import Evaluate, compile_all
+from streams.rules.conditions import conditions, reader
 from streams.rules.document import label_name, parse_document
 from streams.rules.inputs import INPUTS, Input
 from streams.rules.literals import Literals, Prefilter, required
-from streams.rules.parser import parse, parse_path
+from streams.rules.parser import parse_path
+from streams.rules.paths import at
 from streams.rules.subject import LABELS, text
 
 log = structlog.get_logger(__name__)
@@ -38,19 +40,8 @@ class Grouping(NamedTuple):
             return None
         out = {name: subject.get(name, "") for name in self.subject}
         for name, parts in self.fields:
-            out[name] = text(_at(record, parts))
+            out[name] = text(at(record, parts))
         return out
-
-
-def _at(record: Any, parts: tuple[str | int, ...]) -> Any:
-    for part in parts:
-        if isinstance(part, str) and isinstance(record, dict):
-            record = record.get(part)
-        elif isinstance(part, int) and isinstance(record, list) and part < len(record):
-            record = record[part]
-        else:
-            return None
-    return record
 
 
 def grouping(rule: Rule) -> Grouping:
@@ -68,7 +59,11 @@ class Matcher:
         self.rules = rules
         self.hashes = [rule.hash for rule in rules]
         self.groupings = [grouping(rule) for rule in rules]
-        trees = [parse(rule.where, source.aliases) for rule in rules]
+        self.readers = [reader(rule) for rule in rules]
+        asked = [conditions(rule) for rule in rules]
+        trees = [tree for trees in asked for tree in trees]
+        self.parts = [(number, step) for number, trees in enumerate(asked) for step in range(len(trees))]
+        """Whose condition each is: position of the rule, and which of its conditions."""
         self.evaluate: Evaluate = compile_all(trees)
         self.prefilter = _prefilter(trees)
 

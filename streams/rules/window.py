@@ -1,21 +1,22 @@
 """One window: the matches of one group of one rule, and the alert they make. Pure functions over immutable windows.
 
-Detection is a fold over matches in the order (event time, topic, partition, offset). `any` is the same as one match
-within `keep_firing_for`. Bounded: up to a count of `MAX_KEPT` / 2 the newest `MAX_KEPT` matches are kept, which is
-exact; for higher counts those of one slot (`within` * 2 / `MAX_KEPT`) as one with the time of the newest, which is less
-than a slot off.
+Counting is a fold over matches in the order (event time, topic, partition, offset). A moment (`any`, say) is the same
+as one match within `keep_firing_for`. Bounded: up to a count of `MAX_KEPT` / 2 the newest `MAX_KEPT` matches are kept,
+which is exact; for higher counts those of one slot (`within` * 2 / `MAX_KEPT`) as one with the time of the newest,
+which is less than a slot off.
 """
 
 from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from schemas.alerts import Evidence
 from schemas.base import Event
-from schemas.rule_document import Detection, Rule
+from schemas.rule_document import MOMENTARY, Rule
 
 MAX_KEPT = 256
 MAX_EVIDENCE = 20
@@ -35,6 +36,9 @@ class Hit(Event, frozen=True, kw_only=True):
     offset: int
     record: int = 0
     weight: int = 1
+    value: float = 0.0
+    term: int = 0
+    steps: list[int] = []
     seen_ms: int = 0
     late: bool = False
     labels: dict[str, str] = {}
@@ -60,6 +64,16 @@ class Episode(Event, frozen=True, kw_only=True):
     """Of the newest match, for templates."""
 
 
+class Point(NamedTuple):
+    """Some matches at one time, with the sum, the least and the greatest of their values."""
+
+    time_ms: int
+    matches: int
+    total: float
+    least: float
+    most: float
+
+
 class Window(Event, frozen=True, kw_only=True):
     rule: str
     rule_hash: str
@@ -68,6 +82,20 @@ class Window(Event, frozen=True, kw_only=True):
     """Source partition -> highest offset applied: what is not beyond it is a repeat."""
     kept: list[tuple[int, int]] = []
     """(event time, weight), ascending."""
+    points: list[Point] = []
+    """What a measure counts (streams/rules/measures.py), ascending."""
+    terms: dict[int, int] = {}
+    """What moments (streams/rules/moments.py) and measures remember, with event times."""
+    first_ms: int = 0
+    """Event time of the first match."""
+    at_ms: int = 0
+    """Event time up to which a measure was looked at."""
+    ask_ms: int = 0
+    """When it is to be looked at next because of a match: once no other match of the same time can come."""
+    late: bool = False
+    """The newest match was late: others may be on their way, so a measure waits for the time they go by."""
+    values: dict[str, str] = {}
+    """Of the newest match, for templates of alerts that no match begins."""
     recent: list[int] = []
     """`Match.record` of the newest records counted."""
     evidence: list[Evidence] = []
@@ -97,29 +125,36 @@ def labels_of(rule: Rule, group: dict[str, str]) -> dict[str, str]:
 
 def measure(rule: Rule) -> tuple[int, int, int]:
     """(count, within, keep firing for) in ms."""
-    if rule.type is Detection.ANY:
+    if rule.type in MOMENTARY:
         return 1, max(1, rule.keep_firing_for_ms), 0
     return rule.count, rule.within_ms, rule.keep_firing_for_ms
 
 
 def apply(window: Window, rule: Rule, hit: Hit, floor_ms: int) -> tuple[Window, list[Change]]:
-    """Count one match. `floor_ms`: no match from before it is on its way, so what only such need can be forgotten.
-    A record that was counted already changes nothing: a source that was killed tells some records again."""
-    if hit.record:
-        if hit.record in window.recent:
-            return window, []
-        window = replace(window, recent=[*window.recent[1 - MAX_RECENT :], hit.record])
+    """Count one match. `floor_ms`: no match from before it is on its way, so what only such need can be forgotten."""
     count, within, _ = measure(rule)
     late = hit.late and bool(window.kept) and hit.time_ms < window.kept[-1][0]
     window, changes = settle(window, rule, hit.time_ms)
     cut = min(hit.time_ms, floor_ms) - within
     kept = _inserted([pair for pair in window.kept if pair[0] > cut], (hit.time_ms, hit.weight), _slot(count, within))
-    window = replace(window, kept=kept, evidence=_with(window, hit, cut), last_ms=max(window.last_ms, hit.time_ms))
+    window = replace(
+        window, kept=kept, evidence=with_evidence(window, hit, cut), last_ms=max(window.last_ms, hit.time_ms)
+    )
     if window.episode is None:
         window, more = _open(window, rule, hit, late)
     else:
         window, more = _refresh(window, window.episode, rule, hit, late)
     return window, changes + more
+
+
+def told(window: Window, hit: Hit) -> Window | None:
+    """The window that remembers the record of `hit`; None when it was counted already: a source that was killed tells
+    some records again."""
+    if not hit.record:
+        return window
+    if hit.record in window.recent:
+        return None
+    return replace(window, recent=[*window.recent[1 - MAX_RECENT :], hit.record])
 
 
 def settle(window: Window, rule: Rule, horizon_ms: int) -> tuple[Window, list[Change]]:
@@ -234,7 +269,7 @@ def _time(pair: tuple[int, int]) -> int:
     return pair[0]
 
 
-def _with(window: Window, hit: Hit, cut_ms: int) -> list[Evidence]:
+def with_evidence(window: Window, hit: Hit, cut_ms: int) -> list[Evidence]:
     """The records that speak for the alert: all of the window or the episode, the newest of them."""
     if window.episode is not None:
         cut_ms = 0

@@ -30,6 +30,26 @@ TOPIC = "logs"
 NOW_MS = 1_800_000_000_000
 
 
+TYPES = {
+    "Change": "level: pod, type: change, field: v, keep_firing_for: 8s",
+    "Term": "level: pod, type: new_term, field: v, within: 1m, learn: 2s, keep_firing_for: 8s",
+    "Seq": "level: pod, type: sequence, steps: [v == 1, v == 2], within: 9s, keep_firing_for: 8s",
+    "Not": "level: pod, type: sequence, steps: [v == 1], unless: v == 2, within: 9s, keep_firing_for: 8s",
+    "Join": "level: pod, type: join, steps: [v == 1, v == 3], within: 9s, keep_firing_for: 8s",
+    "Card": "level: pod, type: cardinality, field: v, above: 2, within: 9s",
+    "Avg": "level: pod, type: metric, field: v, above: 2, within: 9s",
+    "Share": "type: percentage_match, match: v == 1, above: 40, count: 2, within: 9s",
+    "Spike": "type: spike, times: 2, count: 2, within: 9s",
+    "Flat": "level: pod, type: flatline, count: 2, within: 9s, forget: 30s",
+    "Black": "type: blacklist, field: v, values: [3], keep_firing_for: 5s",
+    "White": "type: whitelist, field: v, values: [0, 1, 2], keep_firing_for: 5s",
+}
+EVERY_TYPE = "groups:\n- name: every-type\n  rules:\n" + "".join(
+    f"  - {{alert: {name}, input: logs, where: has(v), {fields}}}\n" for name, fields in TYPES.items()
+)
+"""Rules of all types but `any` and `frequency`, over records with a number `v`."""
+
+
 def rule_set(text: str) -> RuleSet:
     rules, errors = parse_document(text, "test.yaml")
     assert not errors, errors

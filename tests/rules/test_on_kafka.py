@@ -24,7 +24,7 @@ from streams.record import Outgoing
 from streams.settings import Kafka, Settings, environment
 from tests.parts.local import ROOT, until
 from tests.parts.process import Process, answers, free_port, running
-from tests.rules.simulation import Cluster, Line, episodes, rule_set
+from tests.rules.simulation import EVERY_TYPE, TYPES, Cluster, Line, episodes, rule_set
 
 RULE = """\
 groups:
@@ -43,9 +43,9 @@ def rule(name: str, where: str = "where") -> str:
     return RULE.format(name=name, where=where)
 
 
-def line(time_ms: int, text: str, pod: str = "p") -> Line:
+def line(time_ms: int, text: str, pod: str = "p", **more: int) -> Line:
     kubernetes = {"namespace_name": "n", "pod_name": pod}
-    return Line(time_ms, encode({"log": text, "cluster": "lab", "kubernetes": kubernetes}))
+    return Line(time_ms, encode({"log": text, "cluster": "lab", "kubernetes": kubernetes} | more))
 
 
 async def send(kafka: Kafka, records: Sequence[Outgoing]) -> None:
@@ -84,10 +84,10 @@ class Alerts:
         self._consumer.assign([TopicPartition("alerts", p, 0) for p in partitions])
         self.seen: list[Alert] = []
 
-    def about(self, name: str) -> list[Alert]:
-        found = self._consumer.consume(1000, 0.2)
+    def about(self, *names: str) -> list[Alert]:
+        found = self._consumer.consume(5000, 0.2)
         self.seen += [msgspec.json.decode(m.value() or b"", type=Alert) for m in found if m.error() is None]
-        return [alert for alert in self.seen if alert.labels["alertname"] == name]
+        return [alert for alert in self.seen if alert.labels["alertname"] in names]
 
 
 @pytest.mark.timeout(300)
@@ -133,19 +133,22 @@ async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) ->
     rng = random.Random(11)
     began = time.time_ns() // 1_000_000 - 1_800_000
     lines = [
-        line(at, "Kill failed" if rng.random() < 0.3 else "fine", f"p{rng.randrange(4)}")
+        line(at, "Kill failed" if rng.random() < 0.3 else "fine", f"p{rng.randrange(4)}", v=rng.choice((0, 0, 1, 2, 3)))
         for at in range(1000, 1_600_000, 400)
     ]
-    (tmp_path / "rules.yaml").write_text(rule("Kill"), "utf-8")
-    expected = Cluster(rule_set(rule("Kill")), rng, start_ms=began, clock_ms=began + 1_800_000)
+    text = rule("Kill") + EVERY_TYPE.removeprefix("groups:\n")
+    (tmp_path / "rules.yaml").write_text(text, "utf-8")
+    names = {"Kill", *TYPES}
+    expected = Cluster(rule_set(text), rng, start_ms=began, clock_ms=began + 1_800_000)
     expected.produce(lines)
     expected.run()
     wanted = {(print_, begin + began, end + began) for print_, begin, end in episodes(expected.alerts, began)}
-    assert len(wanted) > 20
+    assert {alert.labels["alertname"] for alert in expected.alerts} == names
+    assert len(wanted) > 200
     alerts = Alerts(platform_kafka)
 
     def found() -> set[tuple[str, int, int]]:
-        return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in alerts.about("Kill") if a.ends_at_ms}
+        return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in alerts.about(*names) if a.ends_at_ms}
 
     third = len(lines) // 3 + 1
     for part in range(0, len(lines), third):
@@ -157,4 +160,4 @@ async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) ->
             process.kill()
     with worker(platform_kafka, tmp_path, tmp_path / "worker.log"):
         await asyncio.to_thread(until, lambda: found() == wanted, within_s=120)
-        assert {a.starts_at_ms for a in alerts.about("Kill")} == {begin for _, begin, _ in wanted}
+        assert {a.starts_at_ms for a in alerts.about(*names)} == {begin for _, begin, _ in wanted}
