@@ -141,6 +141,10 @@ class Accounts:
         self._memory.pop(("token", id_), None)
         return row
 
+    async def work(self, work: Callable[[Session], T]) -> T:
+        """Do some work on other tables of the database. Raises what it raises, Retryable when the database is away."""
+        return await self._call(work)
+
     async def _remembered(self, kind: str, id_: str, look_up: Callable[[Session], T]) -> T:
         key, now = (kind, id_), self._loop.time()
         known = self._memory.get(key)

@@ -13,6 +13,7 @@ from schemas.alerts import NO_TENANT
 
 NAME_LENGTH = 128
 SCOPES_LENGTH = 2048
+QUERY_LENGTH = 8192
 
 
 def _ms(*, index: bool = False) -> int:
@@ -69,3 +70,19 @@ class LoginAttempt(SQLModel, table=True):
     username: str = Field(max_length=NAME_LENGTH, index=True)
     address: str = Field(default="", max_length=64)
     at_ms: int = _ms(index=True)
+
+
+class SavedQuery(SQLModel, table=True):
+    """A search somebody keeps: what it asks is JSON, the parameters of `GET /api/v1/logs` by name."""
+
+    __tablename__ = "saved_queries"
+
+    id: str = Field(primary_key=True, max_length=32)
+    tenant: str = Field(default=NO_TENANT, max_length=NAME_LENGTH, index=True)
+    owner: str = Field(max_length=NAME_LENGTH)
+    name: str = Field(max_length=NAME_LENGTH)
+    asks: str = Field(max_length=QUERY_LENGTH)
+    shared: bool = False
+    """Whether others of the tenant see it."""
+    created_ms: int = _ms()
+    updated_ms: int = _ms()

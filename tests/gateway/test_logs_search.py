@@ -149,6 +149,45 @@ def test_all_of_it_needs_the_scope(logs: Served) -> None:
         assert logs.http.get(f"/api/v1/logs{path}").status_code == 401, path
 
 
+# Saved queries
+
+
+def test_saved_queries_are_their_owners_and_shared_in_the_tenant(logs: Served) -> None:
+    anna, ben, eve = (
+        logs.token("logs:read", tenant=tenant, name=name)
+        for tenant, name in (("blue", "anna"), ("blue", "ben"), ("red", "eve"))
+    )
+    path = "/api/v1/log-queries"
+
+    def names(headers: dict[str, str]) -> list[str]:
+        return [item["name"] for item in logs.http.get(path, headers=headers).json()["items"]]
+
+    body = {"name": "refused", "asks": {"q": "refused level:error", "start": "-1h"}}
+    made = logs.http.post(path, json=body, headers=anna)
+    assert made.status_code == 201, made.text
+    own = f"{path}/{made.json()['id']}"
+    assert made.json()["asks"] == body["asks"]
+    assert (names(anna), names(ben), names(eve)) == (["refused"], [], [])
+    assert logs.http.get(own, headers=ben).status_code == 404
+
+    shared = logs.http.put(own, json=body | {"shared": True, "name": "both"}, headers=anna)
+    assert shared.status_code == 200, shared.text
+    assert (names(anna), names(ben), names(eve)) == (["both"], ["both"], [])
+    assert logs.http.put(own, json=body, headers=ben).status_code == 403
+    assert logs.http.delete(own, headers=ben).status_code == 403
+    assert logs.http.delete(own, headers=eve).status_code == 404
+    assert logs.http.delete(own, headers=anna).status_code == 204
+    assert names(ben) == []
+
+
+@pytest.mark.parametrize(
+    "asks", [{"q": "a OR"}, {"q": "x" * 2000}, {"start": "yesterday"}, {"other": "x"}, {"q": 'pod:"open'}]
+)
+def test_what_cannot_be_asked_is_not_saved(logs: Served, asks: dict[str, str]) -> None:
+    answer = logs.http.post("/api/v1/log-queries", json={"name": "wrong", "asks": asks}, headers=logs.admin)
+    assert answer.status_code == 422
+
+
 # KubeSphere's API
 
 BASE = "/kapis/logging.kubesphere.io/v1alpha2"
