@@ -95,3 +95,5 @@ INDEX_BYTES = Gauge("eventsphere_index_bytes", "Bytes of the search index on dis
 INDEX_DOCUMENTS = Gauge("eventsphere_index_documents", "Documents in the search index", ["kind"])
 INDEX_LIMIT = Gauge("eventsphere_index_limit_bytes", "What the embedded search index may take on disk (0: no limit)")
 INDEX_REMOVED = Counter("eventsphere_index_removed_documents", "Documents deleted by retention", ["kind", "reason"])
+ARCHIVED = Counter("eventsphere_archived_records", "Records written to the archive", ["topic"])
+ARCHIVED_BYTES = Counter("eventsphere_archived_bytes", "Bytes of them, compressed", ["topic"])

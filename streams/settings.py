@@ -110,10 +110,8 @@ class Archive(Section):
     s3_access_key: str = ""
     s3_secret_key: SecretStr = SecretStr("")
     s3_ca_file: str = ""
-    max_object_mib: int = Field(64, ge=1)
-    """Records of one partition are put into one object until they have this size (uncompressed), or ..."""
     max_wait_s: float = Field(300.0, gt=0)
-    """... the first of them has waited this long."""
+    """How long a record may wait until it is in the archive; longer waits write fewer times."""
 
 
 class Database(Section):
@@ -185,7 +183,7 @@ class Forward(Section):
     max_chunk_bytes: int = Field(64 << 20, ge=1 << 16)
     """Limit of one chunk, as sent and after decompression."""
     max_connections: int = Field(1024, ge=1)
-    max_in_flight_bytes: int = Field(256 << 20, ge=1 << 20)
+    max_in_flight_bytes: int = Field(64 << 20, ge=1 << 20)
     """Bytes received and not yet in Kafka, over all connections; beyond them senders wait."""
     idle_timeout_s: float = Field(3600.0, gt=0)
     """A connection that sends nothing for so long is closed."""

@@ -15,6 +15,7 @@ from tests.parts import broker as broker_part
 from tests.parts import elasticsearch as elasticsearch_part
 from tests.parts.kube.cluster import Kube
 from tests.parts.kube.cluster import kube as kube_part
+from tests.parts import s3 as s3_part
 from tests.parts.process import free_ports as _free_ports
 from tests.parts.session import Pool
 
@@ -23,6 +24,7 @@ POOL = Pool(
         "broker": broker_part.broker,
         "elasticsearch": elasticsearch_part.elasticsearch,
         "kube": kube_part,
+        "s3": s3_part.s3,
     }
 )
 
@@ -66,6 +68,13 @@ def elasticsearch() -> str:
 def kube() -> Kube:
     """A real kube-apiserver over etcd; tests use namespaces of their own."""
     part: Kube = POOL.get("kube")
+    return part
+
+
+@pytest.fixture(scope="session")
+def s3() -> s3_part.S3:
+    """An S3-compatible store that checks signatures; tests use a prefix of their own."""
+    part: s3_part.S3 = POOL.get("s3")
     return part
 
 

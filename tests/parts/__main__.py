@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from deploy.local import jars
-from tests.parts import connect, elasticsearch
+from tests.parts import connect, elasticsearch, s3
 from tests.parts.kube import build
 from tests.parts.process import Missing
 
@@ -16,6 +16,7 @@ def main() -> None:
         "Kafka": jars.fetch,
         "Kafka Connect": connect.fetch,
         "Elasticsearch": elasticsearch.fetch,
+        "S3": s3.fetch,
         "Kubernetes": lambda: build.build(*build.API),
     }
     for name, fetch in steps.items():
