@@ -28,6 +28,7 @@ from schemas.alerts import AlertState, Silence
 from schemas.catalogue import catalogue
 from streams.envelope import traced
 from streams.errors import Retryable
+from streams.intake import Intake, of_process
 from streams.producer import Producer
 from streams.record import Outgoing
 from streams.settings import Settings
@@ -98,6 +99,8 @@ class Services:
     reader: Reader
     ledger: Ledger
     clock: Callable[[], int] = now_ms
+    intake: Intake | None = None
+    """Counts what this process took as a source."""
     new_id: Callable[[], str] = field(default=lambda: uuid.uuid4().hex)
     tails: set[Tail] = field(default_factory=set)
     """Live streams that are open."""
@@ -111,6 +114,12 @@ class Services:
     exports: int = 0
     """Exports that are under way."""
     ending: bool = False
+
+    def took(self, source: str, records: Sequence[Outgoing]) -> None:
+        """Kafka acknowledged these records, all of one topic, that came in by `source`."""
+        if self.intake is not None and records:
+            sizes = [len(record.value or b"") for record in records]
+            self.intake.took(source, records[0].topic, len(sizes), sum(sizes))
 
     def end_streams(self) -> None:
         """Tell every live stream to end, so that a stop need not wait for them."""
@@ -156,10 +165,14 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         starting.append(asyncio.create_task(usage.view.start(), name="usage"))
         starting.append(asyncio.create_task(usage.keep(producer, clock), name="usage-pruning"))
         stack.push_async_callback(usage.view.close)
+        intake = of_process(clock)
+        starting.append(asyncio.create_task(intake.keep(producer, settings.cluster.name), name="intake"))
         ledger = Ledger(index, reader, cluster, usage)
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
-        yield Services(settings, producer, index, views, accounts, sessions, limits, cluster, reader, ledger, clock)
+        yield Services(
+            settings, producer, index, views, accounts, sessions, limits, cluster, reader, ledger, clock, intake=intake
+        )
 
 
 async def _open(index: Index) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from gateway import ingest
 from gateway.compression import inflate
-from gateway.deps import Bus, Clock, Config, Principal, need
+from gateway.deps import Bus, Clock, Config, Kit, Principal, need
 from gateway.lists import tenants
 from schemas.catalogue import declared
 from streams.errors import Failure
@@ -39,6 +39,7 @@ async def ingest_logs(
     bus: Bus,
     config: Config,
     clock: Clock,
+    kit: Kit,
     who: Annotated[Principal, Depends(need("logs:write"))],
     content_encoding: Annotated[str, Header()] = "",
     idempotency_key: Annotated[str, Header(max_length=MAX_KEY)] = "",
@@ -62,4 +63,5 @@ async def ingest_logs(
         REFUSED.labels(SOURCE, error.reason).inc()
         raise
     RECEIVED.labels(SOURCE).inc(len(records))
+    kit.took(SOURCE, records)
     return Accepted(accepted=len(records))

@@ -31,7 +31,7 @@ class KubeSource:
 
     def __init__(self, settings: Settings, producer: Producer, clock: Callable[[], int]) -> None:
         self._settings = settings
-        self._durable = Durable(SOURCE, producer)
+        self.durable = Durable(SOURCE, producer)
         self._clock = clock
         self._given = given_names(settings)
         self._tasks: list[asyncio.Task[None]] = []
@@ -84,7 +84,7 @@ class KubeSource:
                 return uid
 
     async def _run(self, cluster: str, api: Api, loaded: Loaded) -> None:
-        checkpoint = Checkpoint(cluster, loaded.entries, self._durable, self._clock)
+        checkpoint = Checkpoint(cluster, loaded.entries, self.durable, self._clock)
         trackers: list[Tracker] = [Events(cluster, checkpoint.counts)]
         for resource in OBJECT_RESOURCES:
             known = known_objects(loaded, cluster, resource.kind)
@@ -92,7 +92,7 @@ class KubeSource:
         try:
             async with asyncio.TaskGroup() as group:
                 for tracker in trackers:
-                    watch = Watch(cluster, api, tracker, checkpoint, self._durable, self._clock, self.problems)
+                    watch = Watch(cluster, api, tracker, checkpoint, self.durable, self._clock, self.problems)
                     group.create_task(watch.run(), name=f"watch {cluster} {tracker.resource.named}")
                 group.create_task(_flush(checkpoint))
         finally:
