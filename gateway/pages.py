@@ -26,7 +26,13 @@ from gateway.sessions import COOKIE
 from streams.errors import Failure, Invalid
 
 MAX_FORM = 64 << 10
-FLASHES = {"silenced": "Silenced.", "ended": "The silence has ended.", "replayed": "Sent round again."}
+FLASHES = {
+    "silenced": "Silenced.",
+    "ended": "The silence has ended.",
+    "replayed": "Sent round again.",
+    "saved": "Saved.",
+    "forgotten": "Deleted.",
+}
 
 
 class Place(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from html import unescape
 
 import httpx
 import pytest
@@ -106,6 +107,50 @@ def test_logs_are_found_with_histogram_context_and_record(served: Served, reader
     assert "pay-0" in reader.get(place).text
     api = reader.get(place.replace("/records", "/api/v1/records"), headers={"Accept": "text/html"})
     assert (api.status_code, api.headers["location"]) == (303, place)
+
+
+def test_a_wrong_query_is_shown_where_it_is_wrong_and_the_page_stays(reader: httpx.Client) -> None:
+    answer = reader.get("/logs", params={"q": "<b> AND (pod:x", "namespace": "shop"})
+    assert answer.status_code == 200
+    assert "<code>&lt;b&gt; AND <mark>(pod:x</mark></code> ( is not closed" in answer.text
+    assert 'value="&lt;b&gt; AND (pod:x"' in answer.text
+    assert 'value="shop"' in answer.text
+
+
+def test_fields_export_and_saved_searches_of_the_logs_page(served: Served, reader: httpx.Client) -> None:
+    now = int(time.time() * 1000)
+    for n in range(6):
+        record = {"log": f"kept {n}", "level": "error" if n % 3 else "info", "note": 'a "b"', "cluster": "test"}
+        served.produce("logs", record, timestamp=now - 4000 + n)
+    served.index(Kind.LOGS, "logs")
+    page = eventually(
+        lambda: (p := reader.get("/logs", params={"q": "kept", "field": "note"}).text) and "kept 5" in p and p
+    )
+    assert "note:&#34;a \\&#34;b\\&#34;&#34;" in page
+    only = re.search(r'href="(\?[^"]+)" title="Only note', page)
+    assert only is not None
+    assert "kept 5" in reader.get("/logs" + unescape(only[1])).text
+    without = re.search(r'href="(\?[^"]+)" title="Without note', page)
+    assert without is not None
+    assert "kept 5" not in reader.get("/logs" + unescape(without[1])).text
+    export = re.search(r'href="(/api/v1/logs/export[^"]+format=ndjson)"', page)
+    assert export is not None
+    assert len(reader.get(unescape(export[1])).text.splitlines()) == 6
+
+    form = {"csrf": csrf(page), "back": "/logs?q=kept", "name": "mine <i>", "q": "kept level:error", "start": "-1h"}
+    answer = reader.post("/logs/saved", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/logs?q=kept&done=saved")
+    page = reader.get("/logs").text
+    link = re.search(r'<a href="([^"]+)" title="yours">mine &lt;i&gt;</a>', page)
+    assert link is not None
+    found = reader.get(unescape(link[1])).text
+    assert "kept 5" in found
+    assert "kept 3" not in found
+    gone = re.search(r'action="(/logs/saved/[0-9a-f]+/delete)"', page)
+    assert gone is not None
+    assert reader.post(gone[1], data={"csrf": "wrong"}).status_code == 403
+    assert reader.post(gone[1], data={"csrf": csrf(page)}).status_code == 303
+    assert "mine &lt;i&gt;" not in reader.get("/logs").text
 
 
 @pytest.mark.parametrize("path", ["records/logs/0/1", "notifications/n1"])
