@@ -18,6 +18,19 @@ class Outgoing(NamedTuple):
     partition: int = -1
 
 
+class Bulk(NamedTuple):
+    """Records of one topic that go to one partition, in order; `keys`, `values` and `times_ms` are as long as another.
+
+    Bulks of the same `spread` go to the same partition (while their number stays); empty: where the least waits.
+    """
+
+    topic: str
+    values: list[bytes]
+    keys: list[bytes | None]
+    times_ms: list[int]
+    spread: str = ""
+
+
 class Record(NamedTuple):
     """A record as consumed. `value` None: a tombstone; `timestamp_ms` is Kafka's: our sources set the record's time."""
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 
+from schemas.catalogue import DLQ_SUFFIX
+from streams.bulk import BulkProducer
 from streams.dead_letters import source_letter
 from streams.errors import Invalid, Retryable
+from streams.intake import Intake
 from streams.metrics import DEAD_LETTERS, REFUSED, RETRIES
 from streams.producer import Producer
-from streams.record import Outgoing
+from streams.record import Bulk, Outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +29,10 @@ KEPT_BYTES = 1 << 20
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 QUIET_S = 10.0
+TOLD_S = 10.0
+"""How long Kafka may take over some records before that is worth a warning."""
+
+T = TypeVar("T")
 
 
 class Letter(NamedTuple):
@@ -64,25 +71,42 @@ class Durable:
         self, source: str, producer: Producer, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
         self.source = source
+        self.intake: Intake | None = None
+        """Counts what was taken, for the ledger."""
         self._producer = producer
         self._sleep = sleep
         self._quiet = Quiet()
 
     async def send(self, records: Sequence[Outgoing]) -> dict[int, str]:
         """Return when Kafka acked them all, but those over their topic's limit: their indexes, and why."""
-        backoff = FIRST_BACKOFF_S
-        while True:
+
+        async def attempt() -> dict[int, str]:
             try:
                 await self._producer.send(records)
             except Invalid as error:
                 return error.indexes or {}
+            return {}
+
+        refused = await self._until_taken(attempt)
+        for topic in {record.topic for record in records} if self.intake is not None else ():
+            sizes = [len(r.value or b"") for n, r in enumerate(records) if r.topic == topic and n not in refused]
+            self._took(topic, len(sizes), sum(sizes))
+        return refused
+
+    def _took(self, topic: str, records: int, nbytes: int) -> None:
+        if self.intake is not None and records and not topic.endswith(DLQ_SUFFIX):
+            self.intake.took(self.source, topic, records, nbytes)
+
+    async def _until_taken(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        backoff = FIRST_BACKOFF_S
+        while True:
+            try:
+                return await attempt()
             except Retryable as error:
                 RETRIES.labels(self.source, error.reason).inc()
                 self.warn("bus_away", "kafka does not take records, senders wait", error=str(error))
                 await self._sleep(backoff)
                 backoff = min(2 * backoff, LONGEST_BACKOFF_S)
-            else:
-                return {}
 
     async def dead_letter(self, topic: str, letters: Sequence[Letter]) -> None:
         """Return when `<topic>.dlq` has them."""
@@ -104,6 +128,38 @@ class Durable:
         if held_back is not None:
             more = {"held_back": held_back} if held_back else {}
             log.warning(message, source=self.source, **where, **more)
+
+
+class BulkDurable(Durable):
+    """The same for a source of many small records."""
+
+    def __init__(
+        self,
+        source: str,
+        producer: Producer,
+        bulk: BulkProducer,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        super().__init__(source, producer, sleep)
+        self._bulk = bulk
+
+    async def send_bulks(self, bulks: Sequence[Bulk]) -> list[dict[int, str]]:
+        """Return when Kafka acked them all; for each bulk the indexes of those it never takes, and why."""
+
+        async def attempt() -> list[dict[int, str]]:
+            return await self._bulk.send(bulks)
+
+        sending = asyncio.create_task(self._until_taken(attempt))
+        try:
+            while not (await asyncio.wait({sending}, timeout=TOLD_S))[0]:
+                self.warn("bus_away", "kafka does not take records, senders wait")
+            refused = sending.result()
+            for bulk, bad in zip(bulks, refused, strict=True):
+                lost = sum(len(bulk.values[index]) for index in bad)
+                self._took(bulk.topic, len(bulk.values) - len(bad), sum(map(len, bulk.values)) - lost)
+            return refused
+        finally:
+            sending.cancel()
 
 
 def _outgoing(topic: str, letter: Letter) -> Outgoing:

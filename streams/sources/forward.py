@@ -17,7 +17,7 @@ from collections.abc import Callable
 import structlog
 
 from streams.settings import Forward, WrongSettings
-from streams.sources.durable import Durable
+from streams.sources.durable import BulkDurable
 from streams.sources.forward_connection import Connection, Shared
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class ForwardServer:
     def __init__(
         self,
         settings: Forward,
-        durable: Durable,
+        durable: BulkDurable,
         cluster: Callable[[], str],
         clock: Callable[[], int],
         nonce: Callable[[], bytes] = lambda: os.urandom(16),

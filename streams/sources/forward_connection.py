@@ -16,12 +16,14 @@ from schemas.catalogue import declared
 from streams.errors import Invalid
 from streams.logs import TAG
 from streams.metrics import OWN_ERRORS, RECEIVED
+from streams.record import Bulk
 from streams.settings import Forward
 from streams.sources import forward_auth as auth
 from streams.sources.budget import Budget, ReadGate
-from streams.sources.durable import Durable, Letter
+from streams.sources.durable import BulkDurable, Letter
 from streams.sources.forward_codec import Chunk, Refused, Splitter, decompress, parse
-from streams.sources.forward_entries import TOPIC, Bad, Context, Window, windows
+from streams.sources.forward_entries import TOPIC, WINDOW_BYTES, WINDOW_RECORDS, Bad, Context, Window, windows
+from streams.sources.forward_render import Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +50,7 @@ class Shared:
     """What the connections of a server have in common."""
 
     def __init__(
-        self, settings: Forward, durable: Durable, cluster: Callable[[], str], clock: Callable[[], int]
+        self, settings: Forward, durable: BulkDurable, cluster: Callable[[], str], clock: Callable[[], int]
     ) -> None:
         self.settings = settings
         self.durable = durable
@@ -56,7 +58,36 @@ class Shared:
         self.clock = clock
         self.gate = ReadGate(settings.max_in_flight_bytes)
         self.unpacked = Budget(max(settings.max_in_flight_bytes, settings.max_chunk_bytes))
+        self.renderer = Renderer()
         self.max_record_bytes = declared()[TOPIC].max_message_mib << 20
+
+
+class Batch:
+    """What several chunks gave: records, and what cannot be any. A chunk's records stay together and in order."""
+
+    def __init__(self) -> None:
+        self.bulks: list[Bulk] = []
+        self.bad: list[Bad] = []
+        self.nbytes = 0
+        self.count = 0
+
+    @property
+    def full(self) -> bool:
+        return self.count >= WINDOW_RECORDS or self.nbytes >= WINDOW_BYTES
+
+    def add(self, window: Window, chunk: str) -> None:
+        self.nbytes += window.nbytes
+        self.count += len(window.values) + len(window.bad)
+        self.bad += window.bad
+        if not window.values:
+            return
+        if not self.bulks or self.bulks[-1].spread != chunk:
+            self.bulks.append(Bulk(TOPIC, window.values, window.keys, window.times_ms, chunk))
+            return
+        last = self.bulks[-1]
+        last.values.extend(window.values)
+        last.keys.extend(window.keys)
+        last.times_ms.extend(window.times_ms)
 
 
 class Connection:
@@ -170,12 +201,12 @@ class Connection:
     async def _deliver(self, frames: list[bytes], size: int) -> None:
         """All frames of one read: their records into Kafka, what is bad into the dead letters, then the acks."""
         acks = bytearray()
-        batch = Window()
+        batch = Batch()
         try:
             for frame in frames:
                 try:
                     chunk = parse(frame)
-                    await self._deliver_chunk(chunk, batch)
+                    batch = await self._deliver_chunk(chunk, batch)
                     acks += chunk.ack
                 except Refused as error:
                     self._bad(batch, frame, error)
@@ -197,12 +228,12 @@ class Connection:
             self._shared.gate.remove(size)
             self._settled.set()
 
-    def _bad(self, batch: Window, frame: bytes, error: Invalid) -> None:
+    def _bad(self, batch: Batch, frame: bytes, error: Invalid) -> None:
         self._refuse(error.reason, error.detail)
         batch.bad.append(Bad(frame, error.reason, error.detail))
 
-    async def _deliver_chunk(self, chunk: Chunk, batch: Window) -> None:
-        """Add its records to `batch`, settling that whenever it is full."""
+    async def _deliver_chunk(self, chunk: Chunk, batch: Batch) -> Batch:
+        """Add its records to `batch`, settling that whenever it is full; the one that is not settled yet."""
         if not chunk.compressed:
             return await self._deliver_entries(chunk, chunk.entries, batch)
         budget, held = self._shared.unpacked, self._shared.settings.max_chunk_bytes
@@ -211,32 +242,36 @@ class Connection:
             entries = await _unpack(chunk, held)
             budget.give(held - len(entries))
             held = len(entries)
-            await self._deliver_entries(chunk, entries, batch)
+            return await self._deliver_entries(chunk, entries, batch)
         finally:
             budget.give(held)
 
-    async def _deliver_entries(self, chunk: Chunk, entries: bytes | memoryview, batch: Window) -> None:
+    async def _deliver_entries(self, chunk: Chunk, entries: bytes | memoryview, batch: Batch) -> Batch:
         shared = self._shared
         own = chunk.tag == TAG or chunk.tag.startswith(TAG + ".")
-        context = Context(chunk.tag, chunk.chunk, shared.cluster(), shared.clock(), shared.max_record_bytes)
+        context = Context(
+            chunk.tag, chunk.chunk, shared.cluster(), shared.clock(), shared.max_record_bytes, shared.renderer
+        )
         for window in windows(entries, context):
             for bad in window.bad:
                 self._refuse(bad.reason, bad.detail, own=own)
-            batch.add(window)
+            batch.add(window, chunk.chunk)
             if batch.full:
                 await self._settle(batch)
+                batch = Batch()
+        return batch
 
-    async def _settle(self, batch: Window) -> None:
-        """Return when Kafka has every record, or its dead letter; empties `batch`."""
-        too_large = await self._durable.send(batch.records)
+    async def _settle(self, batch: Batch) -> None:
+        """Return when Kafka has every record, or its dead letter."""
+        received = 0
         letters = [Letter(bad.raw, bad.reason, bad.detail, self.peer, bad.key) for bad in _merged(batch.bad)]
-        for index, why in too_large.items():
-            record = batch.records[index]
-            self._refuse("too_large", why)
-            letters.append(Letter(record.value or b"", "too_large", why, self.peer, record.key))
+        for bulk, refused in zip(batch.bulks, await self._durable.send_bulks(batch.bulks), strict=True):
+            received += len(bulk.values) - len(refused)
+            for index, why in refused.items():
+                self._refuse("too_large", why)
+                letters.append(Letter(bulk.values[index], "too_large", why, self.peer, bulk.keys[index]))
         await self._durable.dead_letter(TOPIC, letters)
-        RECEIVED.labels(self._durable.source).inc(len(batch.records) - len(too_large))
-        batch.clear()
+        RECEIVED.labels(self._durable.source).inc(received)
 
     async def _write(self, data: bytes) -> None:
         self._writer.write(data)

@@ -13,12 +13,14 @@ import structlog
 import uvloop
 
 from streams import logs
+from streams.bulk import BulkProducer
 from streams.errors import Fatal
+from streams.intake import of_process
 from streams.probes import Probes
 from streams.producer import Producer
 from streams.settings import CONFIG, Settings, WrongSettings, load
 from streams.sources import forward
-from streams.sources.durable import Durable
+from streams.sources.durable import BulkDurable
 from streams.sources.kube import KubeSource
 
 log = structlog.get_logger(__name__)
@@ -34,8 +36,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         producer = Producer(settings.kafka, "eventsphere.sources")
         await producer.start()
         stack.push_async_callback(producer.close)
+        bulk = BulkProducer(settings.kafka, "eventsphere.sources")
+        stack.push_async_callback(bulk.close)
         kube = KubeSource(settings, producer, now_ms)
-        durable = Durable(forward.SOURCE, producer)
+        durable = BulkDurable(forward.SOURCE, producer, bulk)
+        durable.intake = kube.durable.intake = intake = of_process(now_ms)
+        telling = asyncio.create_task(intake.keep(producer, settings.cluster.name), name="intake")
+        stack.push_async_callback(_cancelled, telling)
         server = forward.ForwardServer(settings.forward, durable, lambda: kube.local_name, now_ms)
         probes = Probes(
             settings.worker.metrics_host,
@@ -52,6 +59,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         sys.stdout.flush()
         await stop.wait()
         log.info("sources stop")
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _close(server: forward.ForwardServer, kube: KubeSource) -> None:

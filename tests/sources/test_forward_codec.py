@@ -19,6 +19,7 @@ from streams.errors import Invalid
 from streams.record import Outgoing
 from streams.sources.forward_codec import Refused, Splitter, decompress, parse
 from streams.sources.forward_entries import Bad, Context, windows
+from streams.sources.forward_render import Renderer
 from tests.sources.client import event_time, frame, packed
 
 NOW_MS = 1_800_000_000_000
@@ -37,12 +38,13 @@ times = (
 
 
 def context(tag: str = "t", chunk: str = "", max_bytes: int = 4 << 20) -> Context:
-    return Context(tag, chunk, "local", NOW_MS, max_bytes)
+    return Context(tag, chunk, "local", NOW_MS, max_bytes, Renderer())
 
 
 def read(entries: bytes, **given_: Any) -> tuple[list[Outgoing], list[Bad]]:
     done = list(windows(entries, context(**given_)))
-    return [r for w in done for r in w.records], [b for w in done for b in w.bad]
+    made = [Outgoing("logs", v, k, None, t) for w in done for k, v, t in zip(w.keys, w.values, w.times_ms, strict=True)]
+    return made, [b for w in done for b in w.bad]
 
 
 def one(entry: Any) -> dict[str, Any]:
@@ -143,8 +145,8 @@ def test_broken_msgpack_after_good_entries() -> None:
 def test_many_entries_come_in_bounded_windows() -> None:
     blob = packed([[1, {"n": i}] for i in range(10_000)])
     done = list(windows(blob, context(chunk="c")))
-    assert [len(w.records) for w in done] == [4096, 4096, 1808]
-    keys = [r.key for w in done for r in w.records]
+    assert [len(w.values) for w in done] == [4096, 4096, 1808]
+    keys = [key for w in done for key in w.keys]
     assert keys == [f"{digest('t', 'c')}-{i}".encode() for i in range(10_000)]
 
 

@@ -23,9 +23,10 @@ from pydantic import SecretStr
 from deploy.local.broker import Broker
 from schemas.base import digest
 from streams import topics
+from streams.bulk import BulkProducer
 from streams.producer import Producer
 from streams.settings import Forward, Kafka, WrongSettings
-from streams.sources.durable import Durable
+from streams.sources.durable import BulkDurable
 from streams.sources.forward import ForwardServer, check
 from tests.sources.bus import Reader, headers
 from tests.sources.client import Refused, Sender, event_time, frame
@@ -37,12 +38,15 @@ NOW_MS = 1_800_000_000_000
 async def server(kafka: Kafka, **settings: Any) -> AsyncIterator[ForwardServer]:
     producer = Producer(kafka, "tests.forward")
     await producer.start()
-    forward = ForwardServer(Forward(port=0, **settings), Durable("forward", producer), lambda: "local", lambda: NOW_MS)
+    bulk = BulkProducer(kafka, "tests.forward")
+    durable = BulkDurable("forward", producer, bulk)
+    forward = ForwardServer(Forward(port=0, **settings), durable, lambda: "local", lambda: NOW_MS)
     await forward.start()
     try:
         yield forward
     finally:
         await forward.close()
+        await bulk.close()
         await producer.close()
 
 
