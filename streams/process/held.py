@@ -78,7 +78,8 @@ class Documents:
         self._folder = folder
         self._good: dict[str, list[Document]] = {}
         self._seen: Signature | None = None
-        self._current: tuple[Document, ...] = ()
+        self.current: tuple[Document, ...] = ()
+        """In the order they apply in."""
         self.errors: list[str] = []
         self.processor: Processor | None = None
         self.joiner: Joiner | None = None
@@ -102,10 +103,10 @@ class Documents:
         log.info("process.loaded", documents=len(documents), errors=len(self.errors))
         for line in self.errors:
             log.error("process.refused", error=line)
-        if documents == self._current:
+        if documents == self.current:
             return False
         processor, joiner = Processor(documents), Joiner(documents)
-        self._current = documents
+        self.current = documents
         self.processor, self.joiner = processor or None, joiner or None
         return True
 
@@ -119,7 +120,7 @@ class Documents:
         files, errors = in_folder(self._folder, WHAT)
         if errors and not files:
             self.errors = errors
-            return self._current
+            return self.current
         for file in files:
             documents, wrong = parse_document(file.text, file.name)
             if not wrong:

@@ -28,10 +28,12 @@ RAW_PARTIAL = rb'"(?:logtag|_p)"[ ]*:[ ]*"P|"partial_message"'
 
 
 class Joined(NamedTuple):
-    """`lines`: how many records each document took into others."""
+    """`lines`: how many records each document took into others; `by`: which document made the record at a position of
+    the list given longer."""
 
     records: list[Outgoing]
     lines: dict[str, int]
+    by: dict[int, str] = {}
 
 
 class _Line(NamedTuple):
@@ -69,8 +71,10 @@ class Joiner:
         gone: set[int] = set()
         texts: dict[int, tuple[str, str, bool]] = {}
         lines: Counter[str] = Counter()
+        by: dict[int, str] = {}
         for (number, _), found_lines in streams.items():
             for run in self._runs(number, found_lines):
+                by[run.places[0]] = self.documents[number].name
                 lines[self.documents[number].name] += len(run.places) - 1
                 gone.update(run.places[1:])
                 texts[run.places[0]] = (run.field, run.text, run.more)
@@ -81,7 +85,7 @@ class Joiner:
             for place, record in enumerate(records)
             if place not in gone
         ]
-        return Joined(out, dict(lines))
+        return Joined(out, dict(lines), by)
 
     def _worth(self, records: Sequence[Outgoing]) -> bool:
         if self._maybe is None:

@@ -32,7 +32,9 @@ class Masking:
     def __init__(self, mask: Mask) -> None:
         own = [(patterns.raw_of(text), patterns.finder(text)) for text in mask.patterns]
         found = [*((patterns.RAW[each], patterns.PRESETS[each]) for each in mask.presets), *own]
-        self._finders = [(None if raw is None else patterns.detecting(raw + b"|" + ESCAPED), find) for raw, find in found]
+        self._finders = [
+            (None if raw is None else patterns.detecting(raw + b"|" + ESCAPED), find) for raw, find in found
+        ]
         self._with = mask.replacement.encode()
         self._whole = encode(mask.replacement)
         self._fields = mask.fields
