@@ -116,8 +116,6 @@ app.add_typer(process.app, name="process")
 app.add_typer(routes.app, name="routes")
 app.add_typer(token.app, name="token")
 app.add_typer(dlq.app, name="dlq")
-app.add_typer(index.app, name="index")
-app.add_typer(archive.app, name="archive")
 
 
 def main() -> None:
