@@ -11,13 +11,17 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import faust
+import msgspec
 
+from schemas.accounts import QuotaExceeded
 from streams.accounts import Report, log_places
 from streams.batch import Batch
 from streams.errors import Invalid
 from streams.metrics import PROCESSED, PROCESSED_BYTES
 from streams.process.held import Documents
 from streams.process.processor import Processed, Processor, Run
+from streams.quotas import TOPIC as QUOTAS
+from streams.quotas import Limits, limited
 from streams.retention.duty import keep
 from streams.sinks.index.port import Index, Kind
 
@@ -93,6 +97,9 @@ def register(worker: Worker) -> None:
     index = worker.index()
     source = worker.source(NAME, [TOPIC], log_places)
     write = writer_of(index, documents)
+    if quotas := worker.settings.quotas:
+        held = worker.view(QUOTAS, msgspec.json.Decoder(QuotaExceeded).decode)
+        write = limited(write, Limits(quotas, held.values, worker.clock))
     worker.task("process-documents", documents.keep)
     keep(worker)
 

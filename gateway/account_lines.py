@@ -17,12 +17,19 @@ RECEIVED = "received"
 """The fate of a source's lines: given to the topic."""
 REFUSED = "refused"
 
-PLACES: dict[str, Callable[[Line], dict[str, str]]] = {
-    "cluster": lambda line: {"cluster": line.cluster},
-    "namespace": lambda line: {"cluster": line.cluster, "namespace": line.namespace},
-    "tenant": lambda line: {"tenant": line.tenant},
-}
-"""What is told apart, by the name of what it is asked by."""
+Workspaces = Mapping[tuple[str, str], str]
+"""(cluster, namespace) -> the workspace it is in."""
+
+
+def place_of(by: str, workspaces: Workspaces) -> Callable[[Line], dict[str, str]]:
+    """What is told apart, by the name of what it is asked by. A namespace of no workspace counts for its tenant."""
+    if by == "cluster":
+        return lambda line: {"cluster": line.cluster}
+    if by == "namespace":
+        return lambda line: {"cluster": line.cluster, "namespace": line.namespace}
+    if by == "tenant":
+        return lambda line: {"tenant": line.tenant}
+    return lambda line: {"workspace": workspaces.get((line.cluster, line.namespace)) or line.tenant}
 
 
 class Span(NamedTuple):
@@ -88,10 +95,11 @@ def by_place(
     *,
     topics: Mapping[str, str],
     tenants: Iterable[str] = (),
+    workspaces: Workspaces | None = None,
 ) -> list[Item]:
     """Of the agents' lines: one item a topic, place and window. `topics`: topic -> the agent whose accounts count;
     `tenants`: only theirs (empty: all)."""
-    of, only = PLACES[by], frozenset(tenants)
+    of, only = place_of(by, workspaces or {}), frozenset(tenants)
     out: dict[Key, Item] = {}
     for subject, tally in lines.items():
         if subject.source or topics.get(subject.topic) != subject.agent:

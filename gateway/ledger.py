@@ -22,7 +22,7 @@ from gateway.usage import Subject, Usage, minutes_of
 from schemas.base import rfc3339
 from schemas.catalogue import dlq_name
 from streams.account import Note
-from streams.accounts import Fate, Line, Sum, by_fate
+from streams.accounts import Fate, Line, Sum, Tally, by_fate
 from streams.dead_letters import parse
 from streams.latency import quantile, recent
 from streams.sinks.index.port import Index, Kind
@@ -142,6 +142,10 @@ class Ledger:
         counts = await asyncio.gather(*(self._index.counts(each.kind, each.places) for each in INDEXED))
         seen = await self._cluster.snapshot(max_age_s=0)
         return [await self._entry(what, seen, found, now_ms) for what, found in zip(INDEXED, counts, strict=True)]
+
+    async def lines(self) -> dict[Subject, Tally]:
+        """All lines of all accounts, as of a moment ago."""
+        return self.usage.lines(await self._cluster.snapshot())
 
     async def _entry(self, what: Indexed, seen: Snapshot, counts: Mapping[tuple[str, ...], int], now_ms: int) -> Entry:
         dead = await self._dead.of(what.topic, seen)

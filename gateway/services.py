@@ -9,17 +9,20 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
+from gateway import self_watch
 from gateway.accounts import Accounts
 from gateway.cluster import Cluster
 from gateway.context import KAFKA_HEADER, request_id, traceparent
 from gateway.files import signing_key
 from gateway.ledger import Ledger
 from gateway.limits import Limits
+from gateway.quotas import Quotas
 from gateway.reader import Reader
 from gateway.sessions import Sessions
 from gateway.tail import Tail
@@ -98,6 +101,7 @@ class Services:
     cluster: Cluster
     reader: Reader
     ledger: Ledger
+    quotas: Quotas
     clock: Callable[[], int] = now_ms
     intake: Intake | None = None
     """Counts what this process took as a source."""
@@ -168,10 +172,29 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         intake = of_process(clock)
         starting.append(asyncio.create_task(intake.keep(producer, settings.cluster.name), name="intake"))
         ledger = Ledger(index, reader, cluster, usage)
+        watching = self_watch.keep(ledger, index, Path(settings.data_dir or "."), clock)
+        starting.append(asyncio.create_task(watching, name="self-watch"))
+        quotas = Quotas(settings.quotas, settings.kafka, clock)
+        if settings.quotas:
+            starting.append(asyncio.create_task(quotas.view.start(), name="quotas"))
+            starting.append(asyncio.create_task(quotas.keep(ledger, producer), name="quotas-kept"))
+            stack.push_async_callback(quotas.view.close)
         sessions = Sessions(signing_key(settings), settings.gateway.token_hours)
         limits = Limits(settings.gateway.requests_per_s, settings.gateway.burst, time.monotonic)
         yield Services(
-            settings, producer, index, views, accounts, sessions, limits, cluster, reader, ledger, clock, intake=intake
+            settings,
+            producer,
+            index,
+            views,
+            accounts,
+            sessions,
+            limits,
+            cluster,
+            reader,
+            ledger,
+            quotas,
+            clock,
+            intake=intake,
         )
 
 

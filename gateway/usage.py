@@ -17,13 +17,14 @@ import structlog
 from gateway.cluster import OURS, Snapshot
 from schemas.accounts import AccountPage, Page
 from streams.account import lines_of
-from streams.accounts import HOUR_MS, Line, Sum, Tally, merge
+from streams.accounts import HOUR_MS, Tally, merge
 from streams.book import TOPIC
 from streams.errors import Failure
 from streams.latency import Minutes
 from streams.producer import Producer
 from streams.record import Outgoing
 from streams.settings import Kafka
+from streams.sinks.index.port import Index, Kind, Query
 from streams.views import View
 
 log = structlog.get_logger(__name__)
@@ -108,23 +109,18 @@ def minutes_of(seen: Snapshot, agent: str) -> list[Minutes]:
     return [note.m for notes in seen.notes.get(OURS + agent, {}).values() for note in notes.values()]
 
 
-class Window(NamedTuple):
-    """Hours since the epoch, `until` exclusive."""
-
-    since: int
-    until: int
-
-    def holds(self, hour: int) -> bool:
-        return self.since <= hour < self.until
+WORKSPACE = "kubesphere.io/workspace"
+"""The label by which KubeSphere puts a namespace into a workspace."""
+MAX_NAMESPACES = 1000
 
 
-ALWAYS = Window(0, 1 << 40)
-
-
-def gathered(tally: Mapping[Line, Sum], key: Callable[[Line], tuple[str, ...] | None]) -> dict[tuple[str, ...], Tally]:
-    """Lines by a key of theirs; those without one are left out."""
-    out: dict[tuple[str, ...], Tally] = defaultdict(dict)
-    for line, sum_ in tally.items():
-        if (place := key(line)) is not None:
-            out[place][line] = sum_
-    return dict(out)
+async def workspaces(index: Index) -> dict[tuple[str, str], str]:
+    """(cluster, namespace) -> workspace, of the namespaces last seen in `kube.objects`. Raises Retryable."""
+    found = await index.search(Query(kind=Kind.OBJECTS, names=("Namespace",), limit=MAX_NAMESPACES))
+    out: dict[tuple[str, str], str] = {}
+    for hit in found.items:  # newest first
+        labels = hit.record.get("object", {}).get("metadata", {}).get("labels") or {}
+        if hit.record.get("kind") == "Namespace":
+            where = str(hit.record.get("cluster", "")), str(hit.record.get("name", ""))
+            out.setdefault(where, str(labels.get(WORKSPACE, "")))
+    return out

@@ -40,3 +40,19 @@ class AccountPage(Event, frozen=True, kw_only=True):
     def key(self) -> str:
         where = f"{self.agent}/{self.topic}/{self.topic_id}/{self.partition}"
         return f"{where}/{self.epoch}/{self.term}/{self.hour}"
+
+
+class QuotaExceeded(Event, frozen=True, kw_only=True):
+    """Who used up a hard quota for today. Key: quota/cluster/namespace/tenant. Empty: any. Over when `until_ms` is."""
+
+    quota: str
+    cluster: str = ""
+    namespace: str = ""
+    tenant: str = ""
+    used_bytes: int
+    limit_bytes: int
+    until_ms: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.quota}/{self.cluster}/{self.namespace}/{self.tenant}"

@@ -59,6 +59,16 @@ DOCUMENTS_REFUSED = Gauge("eventsphere_process_documents_refused", "Errors in th
 WATCHING = Gauge("eventsphere_watching", "Whether a Kubernetes watch is up", ["cluster", "resource"])
 CONTROL_SKIPPED = Counter("eventsphere_control_skipped_records", "Control messages that could not be decoded")
 
+LEDGER_ADDS_UP = Gauge(
+    "eventsphere_ledger_adds_up", "Whether the ledger of a topic adds up, as last looked at", ["topic"]
+)
+BUS_UP = Gauge("eventsphere_bus_up", "Whether Kafka answered when the gateway last asked")
+INDEX_UP = Gauge("eventsphere_index_up", "Whether the search index answered when the gateway last asked")
+DISK_FREE = Gauge("eventsphere_disk_free_ratio", "Free part of the disk that holds the data directory")
+QUOTA_RATIO = Gauge("eventsphere_quota_used_ratio", "Most used part of a quota today, of all it is for", ["quota"])
+QUOTA_WARNED = Gauge("eventsphere_quota_warned", "How many are near a quota today, or beyond it", ["quota"])
+QUOTA_OVER = Gauge("eventsphere_quota_exceeded", "How many are beyond a quota today", ["quota"])
+
 
 class Searchable(Collector):
     """`eventsphere_searchable_seconds`: time between a record's own and when it was done. A histogram that is given

@@ -250,6 +250,22 @@ class Worker(Section):
     window_lateness_s: float = Field(0.0, ge=0)
 
 
+class Quota(Section):
+    """How many bytes of logs (UTC day, by record time) each of those it is for may send. `namespace`, `cluster` and
+    `tenant` are globs. `each`: counted for each namespace by itself, each tenant, or all together. `hard`: what is
+    beyond is refused, or left out and counted; else it is only told about."""
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    namespace: str = "*"
+    cluster: str = "*"
+    tenant: str = "*"
+    each: Literal["namespace", "tenant", "all"] = "namespace"
+    bytes_per_day: int = Field(ge=1)
+    hard: bool = False
+    warn_ratio: float = Field(0.8, gt=0, le=1)
+    """From this part of it on it is told about."""
+
+
 class Settings(Section):
     data_dir: str = ""
     kafka: Kafka = Kafka()
@@ -273,9 +289,18 @@ class Settings(Section):
     triggers: list[Trigger] = []
     hooks: list[Hook] = []
     worker: Worker = Worker()
+    quotas: list[Quota] = []
     secret_key: SecretStr = SecretStr("")
     """Signs sessions and resume points; default: generated into the data directory."""
     self_logging: bool = True
+
+    @field_validator("quotas")
+    @classmethod
+    def _named_once(cls, quotas: list[Quota]) -> list[Quota]:
+        names = [quota.name for quota in quotas]
+        if len(set(names)) < len(names):
+            raise ValueError("each quota needs a name of its own")
+        return quotas
 
 
 class WrongSettings(Exception):

@@ -12,6 +12,8 @@ from gateway import ingest
 from gateway.compression import inflate
 from gateway.deps import Bus, Clock, Config, Kit, Principal, need
 from gateway.lists import tenants
+from gateway.problems import Problem
+from gateway.services import Services
 from schemas.catalogue import declared
 from streams.errors import Failure
 from streams.metrics import RECEIVED, REFUSED
@@ -49,6 +51,7 @@ async def ingest_logs(
     With an `Idempotency-Key` a repeated request changes nothing, also after a 503 (which may have stored some).
     """
     sender = ingest.Sender(config.cluster.name or "local", "".join(tenants(who)), idempotency_key)
+    _within_quota(kit, sender.tenant)
     body = await request.body()
     now_ms, record_limit = clock(), declared()[ingest.TOPIC].max_message_mib << 20
 
@@ -65,3 +68,18 @@ async def ingest_logs(
     RECEIVED.labels(SOURCE).inc(len(records))
     kit.took(SOURCE, records)
     return Accepted(accepted=len(records))
+
+
+def _within_quota(kit: Services, tenant: str) -> None:
+    """Raises 429 for a tenant's sender when a hard quota of its tenant is used up: until the next day."""
+    over = kit.quotas.refused(tenant) if tenant else None
+    if over is not None:
+        REFUSED.labels(SOURCE, "quota").inc()
+        wait_s = max(1, (over.until_ms - kit.clock()) // 1000)
+        raise Problem(
+            429,
+            "Quota used up",
+            f"quota {over.quota}: {over.used_bytes} of {over.limit_bytes} bytes a day",
+            headers={"Retry-After": str(wait_s)},
+            retry_after_s=wait_s,
+        )

@@ -60,7 +60,7 @@ async def ledger(
     processed, so nothing is in flight there. A tenant's callers see their own namespaces' lines only (`by` is
     `namespace` for them, or `cluster`)."""
     now_ms = clock()
-    span = span_of(times.parse("start", start, now_ms), times.parse("end", end, now_ms), _window_ms(window))
+    span = span_of(times.parse("start", start, now_ms), times.parse("end", end, now_ms), window_ms(window))
     if who.tenant != NO_TENANT:
         if by == "source":
             raise Problem(403, "Forbidden", "what sources took is for the platform's own callers")
@@ -115,7 +115,7 @@ def _field(sort: str, known: tuple[str, ...]) -> str:
     return field
 
 
-def _window_ms(text: str) -> int:
+def window_ms(text: str) -> int:
     """`1h` -> ms; 0 for none. Raises 422 for less than an hour, or what is no duration."""
     if not text:
         return 0
