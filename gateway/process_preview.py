@@ -26,7 +26,7 @@ from schemas.process_document import Document, Step
 from streams.process.document import parse_document
 from streams.process.joining import Joiner
 from streams.process.processor import Processor, Touch, Volume
-from streams.record import Outgoing, Record
+from streams.record import Record
 from streams.sinks.index import fields
 from streams.sinks.index.ids import key_id, place_id
 from streams.sinks.index.port import Kind
@@ -223,12 +223,14 @@ def _joined(
     found: list[tuple[Record, tuple[Touch, ...]]] = []
     for _, group in groupby(sorted(records, key=_chunk), key=lambda record: _chunk(record)[:-1]):
         chunk = list(group)
-        joined = joiner.join([Outgoing(TOPIC, record.value, record.key, None, at) for at, record in enumerate(chunk)])
+        joined = joiner.join([record.value or b"" for record in chunk])
+        if joined is None:
+            found += [(record, ()) for record in chunk]
+            continue
         lines.update(joined.lines)
-        for made in joined.records:
-            at = made.timestamp_ms
+        for value, at in zip(joined.values, joined.places, strict=True):
             by = (Touch(joined.by[at], Step.JOIN),) if at in joined.by else ()
-            found.append((chunk[at]._replace(value=made.value), by))
+            found.append((chunk[at]._replace(value=value), by))
     return found, lines
 
 

@@ -11,12 +11,14 @@ from pydantic import BaseModel
 from gateway import ingest
 from gateway.compression import inflate
 from gateway.deps import Bus, Clock, Config, Kit, Principal, need
+from gateway.documents import held
 from gateway.lists import tenants
 from gateway.problems import Problem
 from gateway.services import Services
 from schemas.catalogue import declared
 from streams.errors import Failure
 from streams.metrics import RECEIVED, REFUSED
+from streams.process.joining import records_joined
 from streams.record import Outgoing
 
 router = APIRouter(tags=["ingest"])
@@ -61,13 +63,16 @@ async def ingest_logs(
 
     try:
         records = read() if len(body) <= SMALL and not content_encoding else await asyncio.to_thread(read)
+        accepted = len(records)
+        if (joiner := held(request).joiner) is not None:
+            records = records_joined(joiner, records)
         await bus.send(records)
     except Failure as error:
         REFUSED.labels(SOURCE, error.reason).inc()
         raise
     RECEIVED.labels(SOURCE).inc(len(records))
     kit.took(SOURCE, records)
-    return Accepted(accepted=len(records))
+    return Accepted(accepted=accepted)
 
 
 def _within_quota(kit: Services, tenant: str) -> None:

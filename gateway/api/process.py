@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from gateway import times
-from gateway.deps import Clock, Config, Kit, Principal, need
+from gateway.deps import Clock, Kit, Principal, need
+from gateway.documents import held, running
 from gateway.problems import Problem
 from gateway.process_preview import MAX_TEXT, Preview, Wanted, preview, read
-from streams.process.held import Documents
 
 router = APIRouter(tags=["process"])
+lifespan = running
 
 
 class Body(BaseModel):
@@ -26,14 +27,12 @@ class Body(BaseModel):
 
 @router.post("/api/v1/process/preview")
 async def process_preview(
-    body: Body, kit: Kit, config: Config, clock: Clock, who: Annotated[Principal, Depends(need("logs:read"))]
+    request: Request, body: Body, kit: Kit, clock: Clock, who: Annotated[Principal, Depends(need("logs:read"))]
 ) -> Preview:
     """Changes nothing. A tenant's caller sees its own records, and them as they are indexed now."""
     documents, errors = read(body.document)
     if errors:
         found = [{"field": "document", "reason": line} for line in errors]
         raise Problem(422, "Invalid request", "; ".join(errors[:20]), field="document", errors=found)
-    in_force = Documents(config.process.dir)
-    in_force.refresh()
     wanted = Wanted(times.parse("since", body.since, clock()), body.namespace, body.records, body.examples)
-    return await preview(kit.cluster, kit.reader, who, documents, wanted, in_force.current)
+    return await preview(kit.cluster, kit.reader, who, documents, wanted, held(request).current)

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from schemas.process_document import Document, Join
+from schemas.process_document import Document, Join, Step
+from streams.metrics import PROCESSED
 from streams.process import traces
 from streams.process.candidates import END, ESCAPED
 from streams.process.patterns import detecting
@@ -28,12 +29,13 @@ RAW_PARTIAL = rb'"(?:logtag|_p)"[ ]*:[ ]*"P|"partial_message"'
 
 
 class Joined(NamedTuple):
-    """`lines`: how many records each document took into others; `by`: which document made the record at a position of
-    the list given longer."""
+    """What is left of some values: each, and its position among those given. `lines`: how many values each document
+    took into others; `by`: which document made the value at a position longer."""
 
-    records: list[Outgoing]
+    values: list[bytes]
+    places: list[int]
     lines: dict[str, int]
-    by: dict[int, str] = {}
+    by: dict[int, str]
 
 
 class _Line(NamedTuple):
@@ -60,40 +62,21 @@ class Joiner:
         """Whether anything is asked for."""
         return bool(self.documents)
 
-    def join(self, records: list[Outgoing]) -> Joined:
-        """The records with what belongs together joined, in their order; `records` itself where nothing does."""
-        if len(records) < 2 or not self._worth(records):
-            return Joined(records, {})
-        streams: dict[tuple[int, Any], list[_Line]] = {}
-        for place, record in enumerate(records):
-            if found := self._line(place, record.value or b""):
+    def join(self, values: Sequence[bytes]) -> Joined | None:
+        """Join what belongs together of what a sender sent at once, in order; None where there is nothing to join."""
+        if len(values) < 2 or not (self._maybe is None or self._maybe(END.join(values))):
+            return None
+        streams: dict[tuple[int, bytes], list[_Line]] = {}
+        for place, value in enumerate(values):
+            if found := self._line(place, value):
                 streams.setdefault(found[0], []).append(found[1])
-        gone: set[int] = set()
-        texts: dict[int, tuple[str, str, bool]] = {}
-        lines: Counter[str] = Counter()
-        by: dict[int, str] = {}
-        for (number, _), found_lines in streams.items():
-            for run in self._runs(number, found_lines):
-                by[run.places[0]] = self.documents[number].name
-                lines[self.documents[number].name] += len(run.places) - 1
-                gone.update(run.places[1:])
-                texts[run.places[0]] = (run.field, run.text, run.more)
-        if not gone:
-            return Joined(records, {})
-        out = [
-            record._replace(value=_with_text(record.value or b"", *texts[place])) if place in texts else record
-            for place, record in enumerate(records)
-            if place not in gone
-        ]
-        return Joined(out, dict(lines), by)
+        out = _Out(list(values))
+        for (number, _), lines in streams.items():
+            for run in self._runs(number, lines):
+                out.take(self.documents[number].name, run)
+        return out.joined() if out.gone else None
 
-    def _worth(self, records: Sequence[Outgoing]) -> bool:
-        if self._maybe is None:
-            return True
-        block = END.join([record.value or b"" for record in records])
-        return self._maybe(block)
-
-    def _line(self, place: int, value: bytes) -> tuple[tuple[int, Any], _Line] | None:
+    def _line(self, place: int, value: bytes) -> tuple[tuple[int, bytes], _Line] | None:
         """A record as a line of its stream, when some document selects it; what is no record is nobody's line."""
         try:
             record = fields.decode(value)
@@ -122,6 +105,27 @@ class _Run(NamedTuple):
     field: str
     text: str
     more: bool
+
+
+class _Out:
+    """Values with runs of them taken together."""
+
+    def __init__(self, values: list[bytes]) -> None:
+        self._values = values
+        self._lines: Counter[str] = Counter()
+        self._by: dict[int, str] = {}
+        self.gone: set[int] = set()
+
+    def take(self, document: str, run: _Run) -> None:
+        first, *rest = run.places
+        self._values[first] = _with_text(self._values[first], run.field, run.text, run.more)
+        self._lines[document] += len(rest)
+        self._by[first] = document
+        self.gone.update(rest)
+
+    def joined(self) -> Joined:
+        places = [place for place in range(len(self._values)) if place not in self.gone]
+        return Joined([self._values[place] for place in places], places, dict(self._lines), self._by)
 
 
 def _alone(line: _Line) -> _Run:
@@ -158,7 +162,7 @@ def _traces(runs: list[_Run], grouping: Grouping) -> list[_Run]:
     return out + runs[done:]
 
 
-def _stream(record: dict[str, Any]) -> Any:
+def _stream(record: dict[str, Any]) -> bytes:
     """Which container's stdout or stderr (or what else) a record is a line of."""
     about = record.get("kubernetes")
     names: Any = (record.get("tag"), record.get("host"), record.get("container_id"))
@@ -197,3 +201,17 @@ def _raw(joins: Sequence[Join]) -> bytes | None:
         needs += [RAW_PARTIAL] if join.partial else []
         needs += [traces.RAW[kind] for kind in join.traces]
     return b"|".join([*dict.fromkeys(needs), ESCAPED]) if needs else None
+
+
+def records_joined(joiner: Joiner, records: list[Outgoing]) -> list[Outgoing]:
+    """The records of one request with what belongs together joined, and counted."""
+    found = joiner.join([record.value or b"" for record in records])
+    if found is None:
+        return records
+    count(found)
+    return [records[place]._replace(value=value) for place, value in zip(found.places, found.values, strict=True)]
+
+
+def count(joined: Joined) -> None:
+    for document, lines in joined.lines.items():
+        PROCESSED.labels(document, Step.JOIN).inc(lines)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import structlog
 
+from streams.process.held import Documents
 from streams.settings import Forward, WrongSettings
 from streams.sources.durable import BulkDurable
 from streams.sources.forward_connection import Connection, Shared
@@ -38,10 +39,11 @@ class ForwardServer:
         cluster: Callable[[], str],
         clock: Callable[[], int],
         nonce: Callable[[], bytes] = lambda: os.urandom(16),
+        documents: Documents | None = None,
     ) -> None:
         check(settings)
         self._settings = settings
-        self._shared = Shared(settings, durable, cluster, clock)
+        self._shared = Shared(settings, durable, cluster, clock, documents)
         self._durable = durable
         self._nonce = nonce
         self._hostname = socket.gethostname()

@@ -16,6 +16,9 @@ from schemas.catalogue import declared
 from streams.errors import Invalid
 from streams.logs import TAG
 from streams.metrics import OWN_ERRORS, RECEIVED
+from streams.process import joining
+from streams.process.held import Documents
+from streams.process.joining import Joiner
 from streams.record import Bulk
 from streams.settings import Forward
 from streams.sources import forward_auth as auth
@@ -50,7 +53,12 @@ class Shared:
     """What the connections of a server have in common."""
 
     def __init__(
-        self, settings: Forward, durable: BulkDurable, cluster: Callable[[], str], clock: Callable[[], int]
+        self,
+        settings: Forward,
+        durable: BulkDurable,
+        cluster: Callable[[], str],
+        clock: Callable[[], int],
+        documents: Documents | None = None,
     ) -> None:
         self.settings = settings
         self.durable = durable
@@ -59,6 +67,7 @@ class Shared:
         self.gate = ReadGate(settings.max_in_flight_bytes)
         self.unpacked = Budget(max(settings.max_in_flight_bytes, settings.max_chunk_bytes))
         self.renderer = Renderer()
+        self.documents = documents or Documents("")
         self.max_record_bytes = declared()[TOPIC].max_message_mib << 20
 
 
@@ -253,6 +262,8 @@ class Connection:
             chunk.tag, chunk.chunk, shared.cluster(), shared.clock(), shared.max_record_bytes, shared.renderer
         )
         for window in windows(entries, context):
+            if (joiner := shared.documents.joiner) is not None:
+                _join(window, joiner)
             for bad in window.bad:
                 self._refuse(bad.reason, bad.detail, own=own)
             batch.add(window, chunk.chunk)
@@ -282,6 +293,16 @@ class Connection:
         if own:
             OWN_ERRORS.labels(reason).inc()
         self._durable.refused(reason, quiet=own, peer=self.peer, detail=detail)
+
+
+def _join(window: Window, joiner: Joiner) -> None:
+    """Lines of a window that belong together become one record, under the key of the first."""
+    found = joiner.join(window.values)
+    if found is not None:
+        window.values = found.values
+        window.keys = [window.keys[place] for place in found.places]
+        window.times_ms = [window.times_ms[place] for place in found.places]
+        joining.count(found)
 
 
 async def _unpack(chunk: Chunk, limit: int) -> bytes:

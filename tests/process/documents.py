@@ -10,7 +10,7 @@ from schemas.process_document import Document
 from streams.batch import Batch, batch_of
 from streams.process.document import parse_document
 from streams.process.processor import Processor
-from streams.record import Outgoing, Record
+from streams.record import Record
 
 
 def documents(text: str) -> list[Document]:
@@ -35,10 +35,6 @@ def batch(*values: bytes | None, keyed: bool = True, first: int = 0) -> Batch:
         for at, each in enumerate(values)
     ]
     return batch_of(records, topic_id="T")
-
-
-def out(*values: bytes) -> list[Outgoing]:
-    return [Outgoing("logs", each, b"chunk-%d" % at, None, 1000 + at) for at, each in enumerate(values)]
 
 
 def left(found: Batch | None) -> list[dict[str, Any]]:
