@@ -141,6 +141,18 @@ class ElasticsearchIndex:
         self._deletes_parts = deleted is not None
         return deleted or 0
 
+    @property
+    def client(self) -> Client:
+        return self._http
+
+    async def refresh(self) -> None:
+        """Make what was written countable."""
+        await self._http.request("POST", f"/{self._prefix}-*/_refresh", ignore_unavailable="true")
+
+    async def drop_templates(self) -> None:
+        for name in templates(self._prefix, self._settings.tiers):
+            await storage.remove_template(self._http, name)
+
     async def _search(self, kind: Kind, body: dict[str, Any]) -> Any:
         return await self._search_in(f"{self._prefix}-{kind.value}-*", body)
 

@@ -19,6 +19,7 @@ from streams.sinks.index.ids import DAY_MS, MAX_TIME_MS, UNDATED
 from streams.sinks.index.port import Kind, Query, Stored
 
 MAX_PLACES = 10_000
+ATTEMPTS = 10
 _FORM = "%Y.%m.%d"
 
 
@@ -90,11 +91,35 @@ async def places(ask: Ask, kind: Kind) -> set[tuple[str, str]] | None:
 
 
 async def remove(http: Client, name: str) -> None:
+    await _delete(http, f"/{quote(name)}")
+
+
+async def remove_template(http: Client, name: str) -> None:
+    await _delete(http, f"/_index_template/{quote(name)}")
+
+
+async def _delete(http: Client, path: str) -> None:
     try:
-        await http.request("DELETE", f"/{quote(name)}", ignore_unavailable="true")
+        await http.request("DELETE", path)
     except Retryable as error:
         if error.reason != "index_missing":
             raise
+
+
+async def take_place(http: Client, name: str, instead_of: str) -> None:
+    """Put index `name` in the place of another; whoever writes to that meanwhile may make it anew, so try again."""
+    await http.request("PUT", f"/{quote(name)}/_settings", {"index.blocks.write": True})
+    for attempt in range(ATTEMPTS):
+        await remove(http, instead_of)
+        try:
+            body = {"settings": {"index.blocks.write": None}}
+            await http.request("POST", f"/{quote(name)}/_clone/{quote(instead_of)}", body)
+            break
+        except Invalid as error:
+            if "already_exists" not in error.detail or attempt == ATTEMPTS - 1:
+                raise
+    await http.request("GET", f"/_cluster/health/{quote(instead_of)}", wait_for_status="yellow", timeout="20s")
+    await remove(http, name)
 
 
 async def remove_part(http: Client, name: str, query: Query) -> int | None:
