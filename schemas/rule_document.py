@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from schemas.alerts import NO_TENANT
 from schemas.base import Event, digest
@@ -84,6 +85,26 @@ class Aggregate(StrEnum):
     P99 = "p99"
 
 
+class Expected(Event, frozen=True, kw_only=True):
+    """An alert that a test expects. Times since the test begins; `until_ms` -1: whenever. Labels and annotations: those
+    named must be so, there may be others."""
+
+    from_ms: int
+    until_ms: int = -1
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class RuleTest(Event, frozen=True, kw_only=True):
+    """Records over time, and all alerts of the rule that they make."""
+
+    name: str
+    records: tuple[tuple[int, dict[str, Any]], ...] = ()
+    """(ms since the test begins, record), in order of time."""
+    alerts: tuple[Expected, ...] = ()
+    line: int = 0
+
+
 class Rule(Event, frozen=True, kw_only=True):
     """Times in milliseconds. `lateness_ms` -1: as the worker's settings say."""
 
@@ -122,6 +143,7 @@ class Rule(Event, frozen=True, kw_only=True):
     group: str = ""
     file: str = ""
     line: int = 0
+    tests: tuple[RuleTest, ...] = ()
 
     @property
     def hash(self) -> str:

@@ -7,12 +7,12 @@ pods by fixed patterns.
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
 import msgspec
 
 from schemas.base import Event
 from schemas.kube import object_key
-from streams.views import View
 
 TOPIC = "kube.objects"
 MAX_CHAIN = 5
@@ -65,14 +65,20 @@ def decode_owner(value: bytes) -> Owner:
     return _ROOT
 
 
+class Known(Protocol):
+    """Objects by their key: the view of `kube.objects`, or a dict where no cluster's objects are known."""
+
+    def get(self, key: str, /) -> Owner | None: ...
+
+
 class Owners:
-    def __init__(self, view: View[Owner]) -> None:
-        self._view = view
+    def __init__(self, known: Known) -> None:
+        self._known = known
 
     def workload(self, cluster: str, namespace: str, kind: str, name: str) -> tuple[str, str]:
         """(kind, name) of the workload an object belongs to; of the object itself when nothing owns it."""
         for _ in range(MAX_CHAIN):
-            owner = self._view.get(object_key(cluster, kind, namespace, name))
+            owner = self._known.get(object_key(cluster, kind, namespace, name))
             if owner is None:
                 return guess(kind, name)
             if not owner.name:

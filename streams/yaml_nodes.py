@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
@@ -165,6 +165,16 @@ class Node:
     def texts(self) -> dict[str, str]:
         """A mapping of names to text."""
         return {name: child.text() for name, child in self.fields().items()}
+
+    def value(self) -> Any:
+        """Whatever is here as JSON would have it; complained about where it nests too deeply or names a key twice."""
+        if self.is_list:
+            return [item.value() for item in self.items()]
+        if not isinstance(self.node, yaml.ScalarNode):
+            return {name: child.value() for name, child in self.fields().items()}
+        if self.node.tag == "tag:yaml.org,2002:timestamp":
+            return str(self.node.value)
+        return yaml.constructor.SafeConstructor().construct_object(self.node)
 
     def _child(self, node: yaml.Node, path: str) -> Node:
         return Node(node, path, self.errors, self._depth + 1)

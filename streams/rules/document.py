@@ -10,6 +10,7 @@ from typing import TypeVar
 from schemas.alerts import NO_TENANT
 from schemas.rule_document import LEVEL_LABELS, Detection, Level, Rule
 from streams.rules import nodes, templates
+from streams.rules.cases import tests_of
 from streams.rules.inputs import INPUTS, Input, check_fields
 from streams.rules.lexer import SyntaxProblem
 from streams.rules.parser import parse_path
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 _FIELDS = (
     "alert", "name", "input", "where", "level", "group_by", "type", "for", "keep_firing_for",
-    "lateness", "severity", "labels", "annotations", "tenant", "enabled", *OWN,
+    "lateness", "severity", "labels", "annotations", "tenant", "enabled", "tests", *OWN,
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ class _Reader:
             group=group,
             file=file,
             line=self._node.line,
+            tests=tests_of(fields["tests"]) if "tests" in fields else (),
         )
 
     def _name(self) -> str:

@@ -128,7 +128,7 @@ def in_folder(folder: str, what: str = "rule files") -> tuple[list[RuleFile], li
 
 class Checked(NamedTuple):
     file: str
-    rules: int
+    rules: list[Rule]
     errors: list[str]
 
 
@@ -140,7 +140,7 @@ def checked(path: Path) -> list[Checked]:
             errors = [f"{path}:1: expected *.yaml files in this folder"]
     else:
         files, errors = _one(path)
-    out = [Checked(error.split(":", 1)[0], 0, [error]) for error in errors]
+    out = [Checked(error.split(":", 1)[0], [], [error]) for error in errors]
     taken: dict[str, Rule] = {}
     for file in files:
         rules, wrong = parse_document(file.text, file.name)
@@ -148,7 +148,7 @@ def checked(path: Path) -> list[Checked]:
             other = taken.setdefault(rule.name, rule)
             if other is not rule:
                 wrong.append(_taken(rule, other))
-        out.append(Checked(file.name, len(rules), wrong))
+        out.append(Checked(file.name, rules, wrong))
     return out
 
 

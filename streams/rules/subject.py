@@ -16,13 +16,6 @@ class Owned(Protocol):
         """(kind, name) of the workload the object belongs to; of the object itself when it has no owner."""
 
 
-class NoOwners:
-    """Where no cluster's objects are known."""
-
-    def workload(self, cluster: str, namespace: str, kind: str, name: str) -> tuple[str, str]:
-        return kind, name
-
-
 def text(value: Any, limit: int = MAX_LABEL) -> str:
     """A value as label text: nothing for what is not a scalar."""
     if isinstance(value, str):

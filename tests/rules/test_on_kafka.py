@@ -140,7 +140,7 @@ async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) ->
     (tmp_path / "rules.yaml").write_text(text, "utf-8")
     names = {"Kill", *TYPES}
     expected = Cluster(rule_set(text), rng, start_ms=began, clock_ms=began + 1_800_000)
-    expected.produce(lines)
+    expected.produce_lines(lines)
     expected.run()
     wanted = {(print_, begin + began, end + began) for print_, begin, end in episodes(expected.alerts, began)}
     assert {alert.labels["alertname"] for alert in expected.alerts} == names

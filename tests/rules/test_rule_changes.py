@@ -22,9 +22,9 @@ STAYS = "\n".join(ONE[:5]).replace("old", "new")
 
 def fed(rules: RuleSet, lines: int) -> Cluster:
     cluster = Cluster(rules, random.Random(3), windows=2)
-    cluster.produce(Line(1000 * n, encode({"log": "x"})) for n in range(1, lines + 1))
-    while any(cluster.positions[p] < len(cluster.logs[p]) for p in range(cluster.partitions)):
-        cluster._read(0)
+    cluster.produce_lines(Line(1000 * n, encode({"log": "x"})) for n in range(1, lines + 1))
+    while cluster.unread:
+        cluster.read(0)
     cluster.clock_ms += 10_000
     cluster.tell()
     return cluster
@@ -42,7 +42,7 @@ def test_windows_of_unchanged_rules_survive_and_those_of_others_end() -> None:
     assert said(cluster) == [("Goes", False), ("Goes", True)]
     assert cluster.alerts[1].labels["team"] == "a"
     assert cluster.alerts[1].fingerprint == cluster.alerts[0].fingerprint
-    cluster.produce([Line(3000, encode({"log": "x"}))])
+    cluster.produce_lines([Line(3000, encode({"log": "x"}))])
     cluster.run()
     assert said(cluster)[2:] == [("Stays", False), ("Stays", True)]
     assert cluster.alerts[2].annotations == {"summary": "new"}
@@ -53,7 +53,7 @@ def test_a_changed_rule_begins_anew() -> None:
     cluster.rules = rule_set(TWO.replace("count: 2", "count: 1"))
     cluster.tell()
     assert said(cluster) == [("Goes", False), ("Goes", True)]
-    cluster.produce([Line(3000, encode({"log": "x"}))])
+    cluster.produce_lines([Line(3000, encode({"log": "x"}))])
     cluster.run()
     assert said(cluster)[2] in (("Goes", False), ("Stays", False))
     assert ("Goes", False) in said(cluster)[2:]

@@ -67,7 +67,7 @@ def lines_of(steps: Sequence[tuple[int, int, str]]) -> list[Line]:
 
 def outcome(lines: Sequence[Line], seed: int, **shape: float) -> set[tuple[str, int, int]]:
     cluster = Cluster(RULES, random.Random(seed), **shape)  # type: ignore[arg-type]
-    cluster.produce(lines)
+    cluster.produce_lines(lines)
     cluster.run()
     return episodes(cluster.alerts, cluster.start_ms)
 
@@ -97,7 +97,7 @@ def test_old_records_on_a_running_system_are_put_in_order_too(steps: list[tuple[
     for partitions, windows in ((1, 1), (8, 3)):
         cluster = Cluster(RULES, random.Random(seed), partitions=partitions, windows=windows)
         cluster.tell()
-        cluster.produce(lines)
+        cluster.produce_lines(lines)
         cluster.run()
         results.append(episodes(cluster.alerts, cluster.start_ms))
     assert results[0] == results[1] == outcome(lines, 0)

@@ -26,7 +26,7 @@ def line(time_ms: int, text: str = "x", pod: str = "p") -> Line:
 
 def times(fields: str, *moments: int) -> list[tuple[int, int]]:
     cluster = Cluster(rules(fields), random.Random(1))
-    cluster.produce(line(ms) for ms in moments)
+    cluster.produce_lines(line(ms) for ms in moments)
     cluster.run()
     return sorted((begin, end) for _, begin, end in episodes(cluster.alerts, cluster.start_ms))
 
@@ -58,7 +58,7 @@ def test_an_observation_says_what_alertmanager_would() -> None:
               "{summary: '{{ labels.pod }} {{ labels.container }} {{ count }} in {{ within }}: {{ message }}'}"),
         random.Random(1),
     )  # fmt: skip
-    cluster.produce([line(1000), line(2000)])
+    cluster.produce_lines([line(1000), line(2000)])
     cluster.run()
     fired, resolved = cluster.alerts
     about = {"cluster": "lab", "namespace": "n", "pod": "p", "log": "x"}
@@ -75,14 +75,14 @@ def test_an_observation_says_what_alertmanager_would() -> None:
 
 def test_groups_are_apart_and_records_without_what_the_level_is_about_are_no_match() -> None:
     cluster = Cluster(rules("count: 2, within: 10s"), random.Random(1))
-    cluster.produce([line(1000, pod="a"), line(1100, pod="b"), line(1200, pod=""), line(1300, pod="")])
+    cluster.produce_lines([line(1000, pod="a"), line(1100, pod="b"), line(1200, pod=""), line(1300, pod="")])
     cluster.run()
     assert not cluster.alerts
 
 
 def test_a_firing_alert_is_observed_again_now_and_then() -> None:
     cluster = Cluster(rules("keep_firing_for: 1m"), random.Random(1))
-    cluster.produce(line(ms) for ms in range(1000, 100_000, 1000))
+    cluster.produce_lines(line(ms) for ms in range(1000, 100_000, 1000))
     cluster.run()
     assert [a.observed_at_ms - cluster.start_ms for a in cluster.alerts] == [1000, 31_000, 61_000, 91_000, 159_000]
     assert all(len(alert.evidence) <= MAX_EVIDENCE for alert in cluster.alerts)
