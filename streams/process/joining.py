@@ -19,7 +19,7 @@ from streams.process.patterns import detecting
 from streams.process.rewriting import Editing, encode, repaired
 from streams.process.selectors import condition
 from streams.process.traces import Grouping
-from streams.record import Outgoing
+from streams.record import Bulk, Outgoing
 from streams.rules.compiler import compile_all
 from streams.sinks.index import fields
 
@@ -210,6 +210,16 @@ def records_joined(joiner: Joiner, records: list[Outgoing]) -> list[Outgoing]:
         return records
     count(found)
     return [records[place]._replace(value=value) for place, value in zip(found.places, found.values, strict=True)]
+
+
+def bulk_joined(joiner: Joiner, bulk: Bulk) -> Bulk:
+    """A bulk of one sender's records with what belongs together joined, and counted."""
+    found = joiner.join(bulk.values)
+    if found is None:
+        return bulk
+    count(found)
+    keys, times = [bulk.keys[place] for place in found.places], [bulk.times_ms[place] for place in found.places]
+    return bulk._replace(values=found.values, keys=keys, times_ms=times)
 
 
 def count(joined: Joined) -> None:
