@@ -18,6 +18,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, SecretStr
 
 from schemas.catalogue import Topic, catalogue, declared
+from gateway.metrics import OF_PLATFORM
 from streams import metrics
 from streams.settings import PREFIX, Settings
 
@@ -128,6 +129,9 @@ def measures() -> str:
             lines.append(
                 f"| `{value._name}{suffix}` | {type(value).__name__.lower()} | {labels} | {value._documentation} |"
             )
+        elif isinstance(value, metrics.Searchable):
+            lines.append(f"| `{value.name}` | histogram | agent | {value.documentation} |")
+    lines += [f"| `{name}` | gauge | {', '.join(labels)} | {text} (gateway) |" for name, text, labels in OF_PLATFORM]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from gateway.cluster import Cluster
 
 
+OF_PLATFORM = (
+    ("eventsphere_topic_records", "Records ever written to a topic", ["topic"]),
+    ("eventsphere_dead_letters_held", "Dead letters of a topic", ["topic"]),
+    ("eventsphere_group_lag_records", "Records a group has not finished", ["group", "topic"]),
+)
+"""Name, meaning and labels."""
+
+
 class PlatformCollector(Collector):
     """Reads what the cluster last said; asks nothing itself, so a scrape never waits for Kafka here."""
 
@@ -23,11 +31,7 @@ class PlatformCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         seen = self._cluster.known
-        written = GaugeMetricFamily("eventsphere_topic_records", "Records ever written to a topic", labels=["topic"])
-        dead = GaugeMetricFamily("eventsphere_dead_letters_held", "Dead letters of a topic", labels=["topic"])
-        lag = GaugeMetricFamily(
-            "eventsphere_group_lag_records", "Records a group has not finished", labels=["group", "topic"]
-        )
+        written, dead, lag = (GaugeMetricFamily(name, text, labels=labels) for name, text, labels in OF_PLATFORM)
         if seen is not None:
             for topic in catalogue():
                 if topic.endswith(DLQ_SUFFIX):

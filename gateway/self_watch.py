@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ async def keep(ledger: Ledger, index: Index, folder: Path, clock: Callable[[], i
 
 async def look(ledger: Ledger, index: Index, folder: Path, now_ms: int) -> None:
     """Set the metrics. The ledger's stand as they were while Kafka or the index is away."""
-    if folder.exists():  # without an embedded part nothing may be kept here
+    with contextlib.suppress(OSError):  # without an embedded part nothing may be kept there
         usage = await asyncio.to_thread(shutil.disk_usage, folder)
         DISK_FREE.set(usage.free / usage.total)
     up = await _answers(index)
