@@ -49,6 +49,7 @@ def server(settings: Settings) -> Server:
         host=settings.gateway.host,
         port=settings.gateway.port,
         loop="uvloop",
+        http="httptools",
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
         backlog=BACKLOG,

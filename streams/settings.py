@@ -177,6 +177,9 @@ class Forward(Section):
     host: str = "127.0.0.1"
     port: int = Field(24224, ge=0, le=65535)
     shared_key: SecretStr = SecretStr("")
+    username: str = ""
+    """With it senders prove a user too, beside the shared key."""
+    password: SecretStr = SecretStr("")
     certificate_file: str = ""
     key_file: str = ""
     client_ca_file: str = ""
@@ -197,6 +200,8 @@ class Gateway(Section):
     max_body_bytes: int = 32 << 20
     max_inflated_bytes: int = 128 << 20
     """Limit of one body after decompression."""
+    max_in_flight_bytes: int = Field(256 << 20, ge=1 << 20)
+    """Of log records that are being taken in, over all senders; one sender gets at most half of it."""
     metrics_open: bool = True
     token_hours: int = Field(12, ge=1)
     login_attempts: int = Field(5, ge=1)
@@ -293,6 +298,8 @@ class Settings(Section):
     secret_key: SecretStr = SecretStr("")
     """Signs sessions and resume points; default: generated into the data directory."""
     self_logging: bool = True
+    full_disk_percent: float = Field(90.0, gt=0, le=100)
+    """When the disk of `data_dir` is as full as that, no more log records are taken in."""
 
     @field_validator("quotas")
     @classmethod
