@@ -17,8 +17,8 @@ import typer
 from prometheus_client import Counter, Gauge, Histogram
 from pydantic import BaseModel, SecretStr
 
-from schemas.catalogue import Topic, catalogue, declared
 from gateway.metrics import OF_PLATFORM
+from schemas.catalogue import Topic, catalogue, declared
 from streams import metrics
 from streams.settings import PREFIX, Settings
 
