@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import context, demo, dlq, process, routes, rules, status, token, topics, worker
+from gateway.cli import archive, context, demo, dlq, index, process, routes, rules, status, token, topics, usage, worker
 from streams.settings import CONFIG
 
 app = typer.Typer(
@@ -110,12 +110,15 @@ def bench(arguments: typer.Context) -> None:
 app.command("worker")(worker.worker)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)
+app.command("usage")(usage.usage)
 app.add_typer(topics.app, name="topics")
 app.add_typer(rules.app, name="rules")
 app.add_typer(process.app, name="process")
 app.add_typer(routes.app, name="routes")
 app.add_typer(token.app, name="token")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(index.app, name="index")
+app.add_typer(archive.app, name="archive")
 
 
 def main() -> None:
