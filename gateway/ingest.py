@@ -1,26 +1,41 @@
-"""Log records as they come over HTTP: NDJSON or a JSON array in, a record for Kafka each, its bytes as they were. Pure.
+"""Log records as they come over HTTP: NDJSON or a JSON array in, records for Kafka out, their bytes as they were. Pure.
 
-Only looked at to see that it is a JSON object, when it happened, and whether it names its cluster.
+Only looked at to see that each is a JSON object, when it happened, and whether it names its cluster and tenant: all
+lines of a body in one call, which skips the other fields. A body with something wrong is read again line by line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from schemas.base import UNREADABLE, digest, parse_time
+from streams.bulk import BATCH_BYTES
 from streams.errors import Invalid
-from streams.record import Outgoing
+from streams.record import Bulk
 
 TOPIC = "logs"
-TIME_FIELDS = ("@timestamp", "time", "timestamp", "date")
 AHEAD_MS = 3_000_000
 """How far ahead of our clock a record's time may be to become Kafka's timestamp (brokers refuse an hour)."""
 NAMED = 20
 """Bad lines named in an error; the rest are counted."""
+
+
+class Head(msgspec.Struct, gc=False):
+    """What has to be known of a record; the times in the order in which they count."""
+
+    at: Any = msgspec.field(name="@timestamp", default=None)
+    time: Any = None
+    timestamp: Any = None
+    date: Any = None
+    cluster: Any = None
+    tenant: Any = msgspec.UNSET
 
 
 class Line(NamedTuple):
@@ -37,6 +52,89 @@ class Sender(NamedTuple):
     """Empty: a platform's own sender, which may speak for any tenant."""
     key: str
     """`Idempotency-Key`: with it a record's id is hash(tenant, key)-index, so that a retry is recognised."""
+
+
+_heads = msgspec.json.Decoder(Head)
+
+
+def bulks(body: bytes, sender: Sender, *, now_ms: int, limit: int) -> list[Bulk]:
+    """The records of `body`, or Invalid whose `indexes` names the bad lines (from 1) and why: all or nothing."""
+    found = _together(body, limit)
+    values, times = _finished(found, sender, now_ms) if found else _one_by_one(body, sender, now_ms, limit)
+    return cut(values, times, f"{digest('http', sender.tenant, sender.key)}-" if sender.key else "")
+
+
+def cut(values: list[bytes], times_ms: list[int], prefix: str) -> list[Bulk]:
+    """Records of one request in bulks that fit a batch; with a `prefix` their keys are that and their number."""
+    keys: list[bytes | None] = [None] * len(values)
+    if prefix:
+        keys = [f"{prefix}{number}".encode() for number in range(len(values))]
+    sizes = list(accumulate(map(len, values), initial=0))
+    out: list[Bulk] = []
+    start = 0
+    while start < len(values):
+        end = max(start + 1, bisect_right(sizes, sizes[start] + BATCH_BYTES) - 1)
+        part = slice(start, end)
+        out.append(Bulk(TOPIC, values[part], keys[part], times_ms[part], f"{prefix}{len(out)}" if prefix else ""))
+        start = end
+    return out
+
+
+def _together(body: bytes, limit: int) -> list[tuple[bytes, Head]] | None:
+    """All lines at once; None when the body is not simply one object a line."""
+    text = body.strip()
+    breaks = text.count(b"\n")
+    # Within JSON no `}` is followed by a line feed and `{`: where all line feeds stand so, lines are whole.
+    if not (text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == breaks):
+        return None
+    try:
+        text.decode()  # what is skipped over is not looked at
+        heads = _heads.decode_lines(text)
+    except UNREADABLE:
+        return None
+    raws = text.split(b"\n")
+    if len(heads) != len(raws) or (len(text) > limit and max(map(len, raws)) > limit):
+        return None
+    return list(zip(raws, heads, strict=True))
+
+
+def _finished(found: list[tuple[bytes, Head]], sender: Sender, now_ms: int) -> tuple[list[bytes], list[int]]:
+    wrong: dict[int, str] = {}
+    values: list[bytes] = []
+    front = _front(sender)
+    for number, (raw, head) in enumerate(found, 1):
+        try:
+            values.append(_value(raw, head, sender, front))
+        except ValueError as error:
+            wrong[number] = str(error)
+    if wrong:
+        raise _invalid(wrong)
+    return values, [_time(head, now_ms) for _, head in found]
+
+
+def _one_by_one(body: bytes, sender: Sender, now_ms: int, limit: int) -> tuple[list[bytes], list[int]]:
+    values: list[bytes] = []
+    times: list[int] = []
+    wrong: dict[int, str] = {}
+    front = _front(sender)
+    for line in lines(body):
+        try:
+            if not isinstance(orjson.loads(line.raw), dict):
+                raise ValueError("not a JSON object")
+            head = _heads.decode(line.raw)
+            value = _value(_on_one_line(line.raw), head, sender, front)
+            if len(value) > limit:
+                raise ValueError(f"over {limit} bytes")
+        except RecursionError:
+            wrong[line.number] = "nested too deeply"
+        except ValueError as error:
+            wrong[line.number] = str(error)
+        else:
+            values.append(value)
+            times.append(_time(head, now_ms))
+    if wrong:
+        raise _invalid(wrong)
+    return values, times
 
 
 def lines(body: bytes) -> Iterable[Line]:
@@ -56,68 +154,81 @@ def _ndjson(body: bytes) -> Iterator[Line]:
             yield Line(number, line)
 
 
-def outgoing(body: bytes, sender: Sender, *, now_ms: int, limit: int) -> list[Outgoing]:
-    """Every record of `body`, or Invalid whose `indexes` names the bad lines (from 1) and why: all or nothing."""
-    out: list[Outgoing] = []
-    wrong: dict[int, str] = {}
-    prefix = f"{digest('http', sender.tenant, sender.key)}-" if sender.key else ""
-    for index, line in enumerate(lines(body)):
-        try:
-            out.append(_record(line.raw, sender, f"{prefix}{index}".encode() if prefix else None, now_ms, limit))
-        except ValueError as error:
-            wrong[line.number] = str(error)
-    if wrong:
-        raise Invalid("lines", _say(wrong), dict(list(wrong.items())[:NAMED]))
-    return out
+def _on_one_line(raw: bytes) -> bytes:
+    """As readers of topic `logs` splice it; an item of an array may come on several."""
+    return raw if b"\n" not in raw and b"\r" not in raw else orjson.dumps(orjson.loads(raw))
 
 
-def _record(raw: bytes, sender: Sender, key: bytes | None, now_ms: int, limit: int) -> Outgoing:
-    """Raises ValueError saying what is wrong with the line."""
-    record = orjson.loads(raw)
-    if not isinstance(record, dict):
-        raise ValueError("not a JSON object")
-    more = {}
-    if not record.get("cluster"):
-        more["cluster"] = sender.cluster
-    if sender.tenant and record.setdefault("tenant", sender.tenant) != sender.tenant:
-        raise ValueError(f"tenant: yours is {sender.tenant}")
+def _front(sender: Sender) -> bytes:
+    """What is put before the fields of a record that names neither."""
+    more = {"cluster": sender.cluster} | ({"tenant": sender.tenant} if sender.tenant else {})
+    return orjson.dumps(more)[:-1]
+
+
+def _value(raw: bytes, head: Head, sender: Sender, front: bytes) -> bytes:
+    """The record with fields put in front of its own bytes; rewritten only where it says them itself but differently.
+
+    Raises ValueError saying what is wrong with the line.
+    """
     if sender.tenant:
-        more["tenant"] = sender.tenant
-    value = _with(raw, record, more) if more else raw
-    if len(value) > limit:
-        raise ValueError(f"over {limit} bytes")
-    return Outgoing(TOPIC, value, key, None, _time(record, now_ms))
+        if head.tenant not in (msgspec.UNSET, sender.tenant):
+            raise ValueError(f"tenant: yours is {sender.tenant}")
+        if head.tenant is msgspec.UNSET and head.cluster is None and b'"cluster"' not in raw:
+            return _spliced(front, raw)
+        more = {"tenant": sender.tenant} | ({} if head.cluster else {"cluster": sender.cluster})
+        return orjson.dumps(orjson.loads(raw) | more)
+    if head.cluster:
+        return raw
+    if head.cluster is None and b'"cluster"' not in raw:
+        return _spliced(front, raw)
+    return orjson.dumps(orjson.loads(raw) | {"cluster": sender.cluster})
 
 
-def _with(raw: bytes, record: dict[str, Any], more: dict[str, str]) -> bytes:
-    """The record with fields put in front of its own bytes; rewritten only where one of them is there but empty."""
-    if any(name in record for name in more if name != "tenant") or (b'"tenant"' in raw and "tenant" in more):
-        return orjson.dumps(record | more)
-    head = orjson.dumps(more)[:-1]
+def _spliced(front: bytes, raw: bytes) -> bytes:
     rest = raw[1:].lstrip()
-    return head + rest if rest == b"}" else head + b"," + rest
+    return front + rest if rest == b"}" else front + b"," + rest
 
 
-def _time(record: dict[str, Any], now_ms: int) -> int:
+def _time(head: Head, now_ms: int) -> int:
     """When it happened, in ms; the time of arrival when it does not say, or says a time far ahead."""
-    for name in TIME_FIELDS:
-        if (value := record.get(name)) is not None and (ms := _ms(value)) > 0:
+    for value in (head.at, head.time, head.timestamp, head.date):
+        if value is not None and (ms := _ms(value)) > 0:
             return ms if ms <= now_ms + AHEAD_MS else now_ms
     return now_ms
 
 
 def _ms(value: Any) -> int:
     """RFC 3339 text, seconds (as Fluent Bit's double) or milliseconds; 0 for anything else."""
-    if isinstance(value, str):
+    if type(value) is float or type(value) is int:
+        return int(value * 1000) if value < 100_000_000_000 else int(value)
+    if type(value) is str:
         try:
-            return parse_time(value)
+            # The second is the same for many records.
+            return _second(value[:19]) + int(value[20:23]) if _plain(value) else parse_time(value)
         except (ValueError, OverflowError):
             return 0
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return int(value * 1000) if value < 100_000_000_000 else int(value)
     return 0
 
 
-def _say(wrong: dict[int, str]) -> str:
+def _plain(text: str) -> bool:
+    """`2026-01-05T10:00:00.123Z`, or with more digits."""
+    return text[19:20] == "." and text[-1] == "Z" and len(text) > 23 and text[20:-1].isdecimal() and text.isascii()
+
+
+@lru_cache(1024)
+def _second(text: str) -> int:
+    return parse_time(text + "Z")
+
+
+def _invalid(wrong: dict[int, str]) -> Invalid:
     named = "; ".join(f"line {number}: {why}" for number, why in list(wrong.items())[:NAMED])
-    return named if len(wrong) <= NAMED else f"{named}; and {len(wrong) - NAMED} more"
+    told = named if len(wrong) <= NAMED else f"{named}; and {len(wrong) - NAMED} more"
+    return Invalid("lines", told, dict(list(wrong.items())[:NAMED]))
+
+
+def size_of(bulk: Bulk) -> int:
+    return sum(map(len, bulk.values))
+
+
+def records_in(made: Sequence[Bulk]) -> int:
+    return sum(len(bulk.values) for bulk in made)

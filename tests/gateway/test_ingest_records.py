@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from gateway.compression import inflate
-from gateway.ingest import Sender, outgoing
+from gateway.ingest import Sender, bulks
 from gateway.problems import Problem
 from streams.errors import Invalid
 
@@ -18,7 +18,8 @@ OURS = Sender("prod", "", "")
 
 
 def take(body: bytes, sender: Sender = OURS, limit: int = 1000) -> list[tuple[bytes | None, bytes | None, int]]:
-    return [(r.value, r.key, r.timestamp_ms) for r in outgoing(body, sender, now_ms=NOW, limit=limit)]
+    made = bulks(body, sender, now_ms=NOW, limit=limit)
+    return [each for bulk in made for each in zip(bulk.values, bulk.keys, bulk.times_ms, strict=True)]
 
 
 def test_a_records_bytes_stay_as_they_are_when_it_names_its_cluster() -> None:
