@@ -152,7 +152,8 @@ def _limited(receive: Receive, limit: int) -> Receive:
         if complete:
             return await receive()
         try:
-            message: dict[str, Any] = dict(await asyncio.wait_for(receive(), STALLED_S))
+            async with asyncio.timeout(STALLED_S):  # not wait_for: a task for each piece of a body is dear
+                message: dict[str, Any] = dict(await receive())
         except TimeoutError:
             raise Problem(408, "Request timeout", f"no byte of the body came for {STALLED_S:.0f} s") from None
         total += len(message.get("body", b""))
