@@ -200,7 +200,8 @@ def _pattern(node: Node) -> str:
     def compiled(text: str) -> str:
         if not text:
             raise ValueError("expected an RE2 pattern")
-        patterns.compiled(text)
+        if patterns.compiled(text).search(b"") is not None:
+            raise ValueError("matches empty text")
         return text
 
     return node.checked(compiled, "")

@@ -134,19 +134,21 @@ def _alone(line: _Line) -> _Run:
 
 def _whole(lines: Sequence[_Line], join: Join) -> list[_Run]:
     """Parts of one line put together again."""
-    out: list[_Run] = []
+    groups: list[list[_Line]] = []
+    size = 0
     for line in lines:
-        last = out[-1] if out else None
-        if (
-            last is not None
-            and last.more
-            and len(last.places) < join.max_lines
-            and len(last.text) + len(line.text) <= join.max_bytes
-        ):
-            out[-1] = _Run((*last.places, line.place), last.field, last.text + line.text, line.more)
+        last = groups[-1] if groups else []
+        length = len(line.text.encode()) if line.more or (last and last[-1].more) else 0
+        if last and last[-1].more and len(last) < join.max_lines and size + length <= join.max_bytes:
+            last.append(line)
+            size += length
         else:
-            out.append(_alone(line))
-    return out
+            groups.append([line])
+            size = length
+    return [
+        _Run(tuple(line.place for line in group), group[0].field, "".join(line.text for line in group), group[-1].more)
+        for group in groups
+    ]
 
 
 def _traces(runs: list[_Run], grouping: Grouping) -> list[_Run]:

@@ -19,7 +19,8 @@ MAX_DEPTH = 5
 MAX_TEXT = 64 << 10
 """Longer texts are left as they are."""
 _decode = msgspec.json.Decoder().decode
-_PAIR = re.compile(r'([A-Za-z_@][\w.@/-]{0,127})=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
+_PAIR = re.compile(r'(?<!\S)([A-Za-z_@][\w.@/-]{0,127})=("(?:[^"\\]|\\.)*"|[^\s"]*)(?=\s|$)')
+"""Linear: begins only at words, and a quoted value ends at the next quote."""
 
 Fields = dict[str, Any]
 
@@ -42,8 +43,6 @@ def _logfmt(text: str) -> Fields | None:
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
     for match in _PAIR.finditer(text):
-        if match.start() and not text[match.start() - 1].isspace():
-            continue
         name, value = match.groups()
         yield name, _unquoted(value) if value.startswith('"') else value
 

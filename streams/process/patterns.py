@@ -20,7 +20,7 @@ Find = Callable[[bytes], list[Span]]
 MAX_PATTERN = 1000
 PATTERN_MEMORY = 2 << 20
 MAX_SPANS = 10_000
-"""In one text; what comes after them is replaced whole."""
+"""Matches in one text; what comes after them is replaced whole."""
 _UNANCHORED = re2._re2.RE2.Anchor.UNANCHORED
 
 _MAIL = rb"[\w.%+'\x80-\xff-]+@[\w\x80-\xff-]+(?:\.[\w\x80-\xff-]+)*\.[A-Za-z\x80-\xff]{2,}"
@@ -84,16 +84,16 @@ def finder(text: str | bytes) -> Find:
     def find(data: bytes) -> list[Span]:
         out: list[Span] = []
         at, size = 0, len(data)
-        while at <= size:
+        for _ in range(MAX_SPANS):
             spans = match(_UNANCHORED, data, at, size)
             start, end = spans[0]
             if start < 0:
-                break
+                return out
             out += [span for span in spans[first:] if span[1] > span[0] >= 0]
             at = end if end > at else at + 1
-            if len(out) >= MAX_SPANS:
-                return [*out, (at, size)]
-        return out
+            if at > size:
+                return out
+        return [*out, (at, size)]
 
     return find
 

@@ -40,6 +40,7 @@ PROBLEMS = [
     ("documents: [{name: a, steps: [{mask: {patterns: [iban]}}]}]", "patterns[0]: expected one of mail, token, card"),
     ("documents: [{name: a, steps: [{mask: {own: ['(?=a)']}}]}]", "own[0]: not an RE2 pattern: invalid perl operator"),
     ("documents: [{name: a, steps: [{mask: {own: ['a{9999}']}}]}]", "own[0]: not an RE2 pattern: invalid repetition"),
+    ("documents: [{name: a, steps: [{mask: {own: ['x*']}}]}]", "own[0]: matches empty text"),
     ("documents: [{name: a, steps: [{parse: {as: xml}}]}]", "parse.as: expected one of json, logfmt, pattern"),
     ("documents: [{name: a, steps: [{parse: {as: pattern, pattern: 'a(b)'}}]}]", "expected named groups"),
     ("documents: [{name: a, steps: [{parse: {as: json, into: log}}]}]", "into: expected a name of letters"),

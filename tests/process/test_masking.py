@@ -64,6 +64,11 @@ def test_only_groups_of_a_pattern_are_replaced_where_it_has_any() -> None:
     assert replaced(data, finder(r"iban=\w+")(data), b"*").decode() == "* * ü"
 
 
+def test_a_pattern_that_matches_nearly_everywhere_ends_soon() -> None:
+    assert finder(r"\B")(b"abc" * 5000) == [(10_000, 15_000)]
+    assert len(finder("a")(b"a" * 20_000)) == 10_001
+
+
 def masked(record: dict[str, Any], mask: Mask) -> dict[str, Any]:
     editing = Editing(msgspec.json.encode(record))
     Masking(mask)(editing)

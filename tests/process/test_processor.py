@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -202,6 +203,14 @@ def test_parsing_is_bounded() -> None:
     (record,) = left(parse.run(batch(value(many))).batch)
     assert len(record["parsed"]) == 64
     assert len(record["parsed"]["f0"]) == 4096
+
+
+@pytest.mark.parametrize("text", ["a" * 65_000, 'a="b ' * 13_000, "a=" * 32_000, 'k="\\' * 13_000])
+def test_hostile_lines_are_parsed_in_time(text: str) -> None:
+    parse = processor("documents: [{name: a, steps: [{parse: {as: logfmt}}]}]")
+    began = time.process_time()
+    parse.run(batch(value(text)))
+    assert time.process_time() - began < 1
 
 
 def test_parsing_leaves_what_is_there() -> None:
