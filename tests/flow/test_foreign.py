@@ -38,9 +38,13 @@ def kafka(platform: Local) -> Kafka:
 def found(platform: Local, namespace: str, count: int, **query: str) -> list[dict[str, Any]]:
     """What search finds of a namespace once there are `count`, oldest first."""
     ask = partial(platform.get, "/api/v1/logs", namespace=namespace, limit=1000, sort="time", **query)
-    page = until(ask, lambda answer: int(answer["total"]) >= count, within_s=120)
+    page = until(ask, lambda answer: int(answer["total"]) >= count, within_s=100)
     assert page["total"] == count
-    return list(page["items"])
+    items = list(page["items"])
+    while page["next"]:
+        page = ask(cursor=page["next"])
+        items += page["items"]
+    return items
 
 
 def moment(text: str) -> datetime:

@@ -17,7 +17,7 @@ import pytest
 from tests.parts.process import Missing
 
 REQUIRE = "EVENTSPHERE_TEST_REQUIRE"
-OPTIONAL = frozenset({"chromium"})
+OPTIONAL = frozenset({"chromium", "fluent-bit"})
 """Parts whose absence is never a failure."""
 
 
