@@ -62,6 +62,16 @@ def startable(data_dir: str = "") -> Settings:
     return out
 
 
+def check_documents(settings: Settings) -> None:
+    """What indexes stops at wrong processing documents, since what was to be masked must not be indexed: say so now."""
+    from streams.process.held import checked
+
+    if settings.process.dir:
+        errors = [line for result in checked(Path(settings.process.dir)) for line in result.errors]
+        if errors:
+            fail("wrong processing documents (EVENTSPHERE_PROCESS__DIR):\n" + "\n".join(errors), 2)
+
+
 def warn_of_rules(settings: Settings) -> None:
     """Rule files with errors stop nothing: what is right in the others applies. Whoever starts it should know."""
     from streams.rules.ruleset import checked

@@ -46,6 +46,7 @@ def up(
     from deploy.local.up import up as run
 
     settings = context.startable(data_dir)
+    context.check_documents(settings)
     context.warn_of_rules(settings)
     try:
         code = run(settings, data_dir=data_dir, port_base=port_base, offline=offline)

@@ -30,6 +30,8 @@ def check(
 
     results = [result for path in paths for result in checked(path)]
     errors = [line for result in results for line in result.errors]
+    if not results:
+        context.fail("expected *.yaml files there")
     for line in errors:
         typer.echo(line, err=True)
     if errors:

@@ -26,7 +26,7 @@ def worker(
 
     Examples: `eventsphere worker` · `eventsphere worker index-logs index-events --metrics-port 8090`
     """
-    context.startable()
+    context.check_documents(context.startable())
     if name:
         os.environ["EVENTSPHERE_WORKER__NAME"] = name
     if metrics_port is not None:
