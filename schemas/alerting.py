@@ -90,6 +90,30 @@ class Receiver(Event, frozen=True, kw_only=True):
         return any(channel.send_resolved for channel in self.channels)
 
 
+Span = tuple[int, int]
+"""First and last, both within (times: minutes of the day, the last one not)."""
+
+
+class TimeSpan(Event, frozen=True, kw_only=True):
+    """Moments for which everything that is named here holds. Source: alertmanager 0.25 timeinterval/timeinterval.go."""
+
+    times: list[Span] = []
+    weekdays: list[Span] = []
+    """0 for Sunday."""
+    days_of_month: list[Span] = []
+    """From 1; negative ones count from the end of the month."""
+    months: list[Span] = []
+    years: list[Span] = []
+    location: str = "UTC"
+    """A time zone of the IANA database."""
+
+
+class TimeInterval(Event, frozen=True, kw_only=True):
+    name: str
+    spans: list[TimeSpan] = []
+    """Any of them."""
+
+
 class Route(Event, frozen=True, kw_only=True):
     """A node of the route tree, inherited settings filled in. Its own matchers only; the root has none.
 
@@ -103,6 +127,10 @@ class Route(Event, frozen=True, kw_only=True):
     """Names of labels, sorted; `["..."]` for all."""
     timing: Timing = Timing()
     continue_: bool = msgspec.field(default=False, name="continue")
+    mute_time_intervals: list[str] = []
+    """Names of intervals in which nothing is told. Not inherited."""
+    active_time_intervals: list[str] = []
+    """Names of intervals outside of which nothing is told, if there are any. Not inherited."""
     routes: list[Route] = []
 
 
@@ -120,6 +148,7 @@ class AlertingConfig(Event, frozen=True, kw_only=True):
     route: Route
     receivers: list[Receiver]
     inhibit_rules: list[InhibitRule] = []
+    time_intervals: list[TimeInterval] = []
     resolve_timeout_ms: int = 300_000
     original: str = ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import yaml
@@ -17,6 +18,7 @@ from schemas.alerting import ALL_LABELS, AlertingConfig, InhibitRule, Route
 from schemas.alerts import Matcher
 from schemas.notifications import Timing
 from schemas.platform import Control
+from streams import time_intervals
 from streams.errors import Fatal
 from streams.matching import check, is_label_name, parse_matchers, render_all
 from streams.receivers import Files, receivers
@@ -43,13 +45,9 @@ DEFAULT_NAME = "(default)"
 _SMTP = (
     "mail goes out through EVENTSPHERE_SMTP__URL (smtp+starttls://user:password@host:587?from=address): set it there"
 )
-_LATER = "time intervals are not supported yet"
-_UNSUPPORTED = {
-    "templates": "template files are not supported: messages have Eventsphere's own form",
-    "time_intervals": _LATER,
-    "mute_time_intervals": _LATER,
-}
-_ROUTE_UNSUPPORTED = {"mute_time_intervals": _LATER, "active_time_intervals": _LATER}
+_UNSUPPORTED = {"templates": "template files are not supported: messages have Eventsphere's own form"}
+_INTERVALS = ("time_intervals", "mute_time_intervals")
+"""The second is the older name of the first."""
 
 
 class WrongConfig(Fatal):
@@ -106,17 +104,24 @@ def parse(text: str, name: str = "alertmanager.yml", *, smtp_url: str = "") -> A
 
 def _config(root: Node, files: Files) -> AlertingConfig:
     fields = root.fields()
-    for name in fields.keys() - {"global", "route", "receivers", "inhibit_rules"}:
+    for name in fields.keys() - {"global", "route", "receivers", "inhibit_rules", *_INTERVALS}:
         _refuse(fields[name], name, _UNSUPPORTED)
     resolve_ms = _global(fields["global"]) if "global" in fields else 300_000
     known = receivers(fields["receivers"], files) if "receivers" in fields else []
+    intervals = time_intervals.intervals([fields[name] for name in _INTERVALS if name in fields])
     if "route" not in fields or fields["route"].is_null:
         root.fail("no route: expected `route:` with at least a receiver")
         route = Route(receiver="")
     else:
-        route = _root_route(fields["route"], {each.name for each in known})
+        route = _root_route(fields["route"], Names({each.name for each in known}, {each.name for each in intervals}))
     inhibit = [_inhibit_rule(item) for item in fields["inhibit_rules"].items()] if "inhibit_rules" in fields else []
-    return AlertingConfig(route=route, receivers=known, inhibit_rules=inhibit, resolve_timeout_ms=resolve_ms)
+    return AlertingConfig(
+        route=route,
+        receivers=known,
+        inhibit_rules=inhibit,
+        time_intervals=intervals,
+        resolve_timeout_ms=resolve_ms,
+    )
 
 
 def _refuse(node: Node, name: str, reasons: dict[str, str]) -> None:
@@ -142,25 +147,35 @@ def _global(node: Node) -> int:
     return resolve_ms
 
 
-def _root_route(node: Node, receiver_names: set[str]) -> Route:
+class Names(NamedTuple):
+    """What routes may refer to."""
+
+    receivers: set[str]
+    intervals: set[str]
+
+
+def _root_route(node: Node, names: Names) -> Route:
     fields = node.fields()
     for name in ("match", "match_re", "matchers", "continue"):
         if name in fields and not fields[name].is_null and fields[name].node.value not in ([], "false"):
             fields[name].fail("the root route takes every alert: not allowed here")
+    for name in ("mute_time_intervals", "active_time_intervals"):
+        if name in fields and not fields[name].is_null:
+            fields[name].fail("the root route cannot be muted: put it on a route below")
     if "receiver" not in fields:
         node.fail("the root route must name a receiver")
-    return _route(node, Route(receiver="", key=""), receiver_names)
+    return _route(node, Route(receiver="", key=""), names)
 
 
-def _route(node: Node, parent: Route, receiver_names: set[str]) -> Route:
+def _route(node: Node, parent: Route, names: Names) -> Route:
     fields = node.fields()
     taken = {"receiver", "group_by", "match", "match_re", "matchers", "continue", "routes"}
-    taken |= {"group_wait", "group_interval", "repeat_interval"}
+    taken |= {"group_wait", "group_interval", "repeat_interval", "mute_time_intervals", "active_time_intervals"}
     for name in fields.keys() - taken:
-        _refuse(fields[name], name, _ROUTE_UNSUPPORTED)
+        _refuse(fields[name], name, {})
     receiver = fields["receiver"].text() if "receiver" in fields else parent.receiver
-    if "receiver" in fields and receiver not in receiver_names:
-        known = ", ".join(sorted(receiver_names)) or "none"
+    if "receiver" in fields and receiver not in names.receivers:
+        known = ", ".join(sorted(names.receivers)) or "none"
         fields["receiver"].fail(f"no receiver named {receiver!r}; there are: {known}")
     own = _matchers(fields, "matchers", "match", "match_re")
     route = Route(
@@ -170,11 +185,21 @@ def _route(node: Node, parent: Route, receiver_names: set[str]) -> Route:
         group_by=(_group_by(fields["group_by"]) if "group_by" in fields else []) or parent.group_by,
         timing=_timing(fields, parent.timing),
         continue_="continue" in fields and fields["continue"].flag(),
+        mute_time_intervals=_named(fields.get("mute_time_intervals"), names.intervals),
+        active_time_intervals=_named(fields.get("active_time_intervals"), names.intervals),
     )
-    children = (
-        [_route(child, route, receiver_names) for child in fields["routes"].items()] if "routes" in fields else []
-    )
+    children = [_route(child, route, names) for child in fields["routes"].items()] if "routes" in fields else []
     return msgspec.structs.replace(route, routes=children)
+
+
+def _named(node: Node | None, known: set[str]) -> list[str]:
+    """Names of time intervals."""
+    out = []
+    for item in node.items() if node else ():
+        out.append(item.text())
+        if out[-1] not in known:
+            item.fail(f"no time interval named {out[-1]!r}; there are: {', '.join(sorted(known)) or 'none'}")
+    return out
 
 
 def _group_by(node: Node) -> list[str]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from schemas.alerting import AlertingConfig
+from schemas.alerting import AlertingConfig, Route
 from schemas.alerts import AlertState, Silence, Status
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, notification_id
-from streams import groups, muting
+from streams import groups, muting, time_intervals
 from streams.groups import Group, Told
 from streams.muting import Inhibitor
 from streams.routing import destinations
@@ -44,14 +44,18 @@ class Look:
 
     def belongs(self, alert: AlertState, group: Group) -> bool:
         """Whether the configuration still leads the alert into this group; after a change it may be another."""
-        return any(
-            each.route.receiver == group.receiver and each.group_key == group.group_key
-            for each in destinations(self.config.route, alert.labels)
-        )
+        return self._route(alert, group) is not None
+
+    def _route(self, alert: AlertState, group: Group) -> Route | None:
+        """That by which the alert comes into this group."""
+        for each in destinations(self.config.route, alert.labels):
+            if each.route.receiver == group.receiver and each.group_key == group.group_key:
+                return each.route
+        return None
 
     def decide(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:
         decisions: list[Notification] = []
-        muted = {each.fingerprint: why for each in alerts if (why := self._muted(each))}
+        muted = {each.fingerprint: why for each in alerts if (why := self._muted(each, group))}
         news: dict[tuple[Decision, str], list[AlertState]] = {}
         for each in alerts:
             why = muted.get(each.fingerprint)
@@ -65,11 +69,14 @@ class Look:
         group, more = self._tell(group, heard) if heard else (group, [])
         return group, decisions + more
 
-    def _muted(self, alert: AlertState) -> tuple[Decision, str] | None:
+    def _muted(self, alert: AlertState, group: Group) -> tuple[Decision, str] | None:
         if by := self.inhibitor.inhibited_by(alert):
             return Decision.INHIBITED, "inhibited by " + ", ".join(by)
         if by := muting.silenced_by(alert, self.silences):
             return Decision.SILENCED, "silenced by " + ", ".join(by)
+        route = self._route(alert, group)
+        if route and (why := time_intervals.muted(route, self.config.time_intervals, self.now_ms)):
+            return Decision.MUTED, why
         return None
 
     def _tell(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:

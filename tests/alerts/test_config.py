@@ -136,14 +136,16 @@ def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> Non
         ("route:\n  receiver: a\n  routes:\n  - matchers: [a]", ":4: route.routes[0].matchers[0]: bad matcher"),
         (
             "route:\n  receiver: a\n  routes:\n  - mute_time_intervals: [x]",
-            ":4: route.routes[0].mute_time_intervals: time",
+            ":4: route.routes[0].mute_time_intervals[0]: no time interval named 'x'; there are: none",
         ),
         ("route:\n  receiver: a\n  receiver: b", ":3: route.receiver: given twice"),
         ("route:\n  receiver: a\n  group_bye: [x]", ":3: route.group_bye: no such field"),
         ("global:\n  smtp_smarthost: x:25", ":2: global.smtp_smarthost: mail goes out through EVENTSPHERE_SMTP__URL"),
         ("global:\n  slack_api_url: x", ":2: global.slack_api_url: not supported"),
         ("templates: ['*.tmpl']", ":1: templates: template files are not supported"),
-        ("time_intervals: [{name: x}]", ":1: time_intervals: time intervals"),
+        ("time_intervals: [{time_intervals: []}]", ":1: time_intervals[0]: expected a name"),
+        ("time_intervals: [{name: x}, {name: x}]", ":1: time_intervals[1].name: the name 'x' is taken"),
+        ("route: {receiver: a, active_time_intervals: [x]}", "the root route cannot be muted"),
         ("receivers:\n- name: a\n- name: a", ":3: receivers[1]: a receiver named 'a' exists"),
         ("receivers:\n- email_configs: []", ":2: receivers[0]: a receiver needs a name"),
         (

@@ -39,6 +39,17 @@ route:
   group_wait: 4s
   group_interval: 8s
   repeat_interval: 20s
+  routes:
+  - matchers: [alertname=~"g[0-2]"]
+    mute_time_intervals: [always]
+  - matchers: [alertname=~"g[3-5]"]
+    mute_time_intervals: [never]
+    active_time_intervals: [never, always]
+time_intervals:
+- name: always
+  time_intervals: [{times: [{start_time: "00:00", end_time: "24:00"}], weekdays: ["monday:friday", saturday, "0"]}]
+- name: never
+  time_intervals: [{years: ["1999"]}, {months: ["february"], days_of_month: ["30"]}]
 receivers:
   - name: all
     webhook_configs: [{url: "%s"}]
