@@ -189,6 +189,7 @@ async def running(
                 watchdog=run.watchdog,
                 sleep=nap,
                 rng=Random(1),
+                census=None if source.book is None else source.book.census,
             )
 
     run.agent = app.agent(source.channel, name=name)(agent(run) if agent else body)
