@@ -153,11 +153,16 @@ async def _verified(settings: Settings, wanted: Wanted) -> tuple[int, dict[str, 
 async def _restored(settings: Settings, wanted: Wanted) -> tuple[int, dict[str, str]]:
     from streams.archive.restoring import restore
     from streams.archive.store import open_store
+    from streams.errors import Fatal
     from streams.sinks.index.port import open_index
 
     store, index = open_store(settings.archive), open_index(settings, writer=True)
     try:
-        await index.open()
+        try:
+            await index.open()
+        except Fatal as error:
+            hint = "stop the instance that runs there, or restore into another --data-dir"
+            raise Fatal(error.reason, f"{error.detail}: {hint}") from None
         return await restore(store, index, wanted, lambda _: None)
     finally:
         await index.close()

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 import msgspec
 import zstandard
@@ -65,7 +66,7 @@ class Name(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return f"{self.topic}/{self.topic_id}/{self.partition}/"
+        return f"{self.topic}/{quote(self.topic_id, safe='')}/{self.partition}/"
 
     def __str__(self) -> str:
         return f"{self.folder}{self.first:020d}-{self.last:020d}{ENDING}"
@@ -77,7 +78,7 @@ class Name(NamedTuple):
 
 def read_name(text: str) -> Name | None:
     match = _NAME.fullmatch(text)
-    return Name(match[1], match[2], int(match[3]), int(match[4]), int(match[5])) if match else None
+    return Name(match[1], unquote(match[2]), int(match[3]), int(match[4]), int(match[5])) if match else None
 
 
 class Place(msgspec.Struct, frozen=True):
