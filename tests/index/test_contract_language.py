@@ -145,6 +145,16 @@ async def test_what_cannot_be_understood_is_invalid(index: Index, text: str) -> 
     assert caught.value.reason == "query"
 
 
+async def test_fields_of_records_a_mapping_refuses_are_found_too(index: Index) -> None:
+    """Elasticsearch stores them in another form."""
+    odd = b'{"log":{"a":"boom"},"status":500,"level":"error","tags":["x",{"y":1}],"_where":1,"list":[1,"b"],"a..b":1}'
+    await index.write(Kind.LOGS, batch(raw(odd, 0), log("fine", 1)))
+    await find(index, 2)
+    for text in ("status:>=500", "level:error boom", "list:b", "list:>0"):
+        page = await index.search(Query(kind=Kind.LOGS, text=text))
+        assert [hit.offset for hit in page.items] == [0], text
+
+
 async def test_other_kinds_are_searched_by_their_names(index: Index) -> None:
     event = b'{"id":"e1","cluster":"prod","reason":"BackOff","message":"Back-off restarting: x","type":"Warning"}'
     await index.write(Kind.EVENTS, batch(raw(event, 0)))

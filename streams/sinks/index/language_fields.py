@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 MAX_VALUE = 256
@@ -28,9 +29,10 @@ TEXTS = ("log", "message", "msg")
 TIMES = frozenset({"time", "@timestamp", "timestamp", "ts", "date", "@time"})
 FIXED = frozenset({"cluster", "tenant", "kubernetes", *TEXTS, *TIMES})
 """Top-level members that are no fields of this kind."""
-NAME = re.compile(r"[A-Za-z_@][A-Za-z0-9_.@/-]{0,127}")
+NAME = re.compile(r"[A-Za-z_@][A-Za-z0-9_@/-]{0,127}(?:\.[A-Za-z0-9_@/-]{1,127}){0,15}")
 _NUMBER = re.compile(r"[\x00-\x20]*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?[dDfF]?[\x00-\x20]*", re.ASCII)
 _SIGN = 1 << 63
+_DOUBLE, _BITS = struct.Struct(">d").pack, struct.Struct(">Q").unpack
 
 
 HAS, TEXT, NUMBER, PLACE = "\x02", "\x00", "\x01", "\x03"
@@ -56,41 +58,46 @@ def terms(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(out))
 
 
-def pairs(record: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+def pairs(record: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
     """(path, value as text, value as a number if it is one) of a record's fields, at most `MAX_PAIRS` of them."""
-    left = MAX_PAIRS
-    for path, value in _all(record):
-        if left and NAME.fullmatch(path):
-            left -= 1
-            yield path, as_text(value), as_number(value)
-
-
-def _all(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = []
     about = record.get("kubernetes")
     if isinstance(about, dict):
         labels = about.get("labels")
         if isinstance(labels, dict):
-            yield from _scalars(labels, LABEL, MAX_DEPTH)
+            _within(LABEL, labels, MAX_DEPTH, out)
         for name in KUBERNETES:
             if name in about:
-                yield from _within(f"kubernetes.{name}", about[name], 0)
-    yield from _scalars({name: value for name, value in record.items() if name not in FIXED}, "", MAX_DEPTH)
+                _put(f"kubernetes.{name}", about[name], 0, out)
+    for name, value in record.items():
+        if name not in FIXED:
+            _put(name, value, MAX_DEPTH - 1, out)
+    return [(path, as_text(value), as_number(value)) for path, value in out[:MAX_PAIRS]]
 
 
-def _scalars(value: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
+def _within(prefix: str, value: Mapping[str, Any], depth: int, out: list[tuple[str, Any]]) -> None:
     for name, inner in value.items():
-        yield from _within(prefix + name, inner, depth - 1)
+        _put(prefix + name, inner, depth - 1, out)
 
 
-def _within(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+def _put(path: str, value: Any, depth: int, out: list[tuple[str, Any]]) -> None:
+    if len(out) >= MAX_PAIRS:
+        return
     if isinstance(value, (str, int, float)):
-        yield path, value
-    elif isinstance(value, dict) and depth > 0:
-        yield from _scalars(value, f"{path}.", depth)
+        if _is_name(path):
+            out.append((path, value))
+    elif isinstance(value, dict):
+        if depth > 0:
+            _within(f"{path}.", value, depth, out)
     elif isinstance(value, list):
         for item in value[:MAX_PAIRS]:
             if not isinstance(item, list):
-                yield from _within(path, item, depth)
+                _put(path, item, depth, out)
+
+
+@lru_cache(maxsize=4096)
+def _is_name(path: str) -> bool:
+    return NAME.fullmatch(path) is not None
 
 
 def as_text(value: str | int | float) -> str:
@@ -135,5 +142,5 @@ def as_number(value: Any) -> float | None:
 
 def number_key(value: float) -> str:
     """16 hexadecimal digits that sort as the numbers do."""
-    (bits,) = struct.unpack(">Q", struct.pack(">d", value + 0.0))
+    (bits,) = _BITS(_DOUBLE(value + 0.0))
     return f"{bits ^ ((1 << 64) - 1) if bits & _SIGN else bits | _SIGN:016x}"

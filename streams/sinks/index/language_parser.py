@@ -177,7 +177,7 @@ class _Reader:
         if field == "time":
             raise QueryError(name.at, "compare time: time:>=2026-11-24T10:00:00Z")
         found = _is(name, field, token)
-        own = field not in EXACT.values() and field != "level" and token.kind is Kind.WORD
+        own = field not in DRAWN and field != "level" and token.kind is Kind.WORD
         if own and not field.startswith(names.LABEL) and "*" not in token.text:
             return any_of(found, _keyword(f"{name.text}:{token.text}"))  # it may be text with a colon in it
         return found

@@ -21,6 +21,7 @@ from streams.sinks.index.elasticsearch.templates import WHERE
 from streams.sinks.index.elasticsearch.tiers import Names
 from streams.sinks.index.fields import APP_LABELS
 from streams.sinks.index.ids import DAY_MS, MAX_ID_BYTES, day_of, document_id, index_name, place_id, sort_time
+from streams.sinks.index.language_fields import FIXED, NAME
 from streams.sinks.index.port import Kind
 
 _SAFE = bytes(range(48, 58)) + bytes(range(65, 91)) + bytes(range(97, 123)) + b"-_.:/+=@"
@@ -171,9 +172,18 @@ def _fallback_document(kind: Kind, value: bytes, record: dict[str, Any], where: 
         "container_name": drawn.container,
         "labels": {APP_LABELS[-1]: drawn.workload},
     }
-    return _encode(
-        {"cluster": drawn.cluster, "tenant": drawn.tenants, "log": drawn.text, "kubernetes": about, WHERE: where}
-    )
+    simple = (name for name in record if name[:1] != "_" and "." not in name and NAME.fullmatch(name))
+    own = {name: record[name] for name in simple if _is_plain(record[name])}
+    ours = {"cluster": drawn.cluster, "tenant": drawn.tenants, "log": drawn.text, "kubernetes": about, WHERE: where}
+    return _encode({name: value for name, value in own.items() if name not in FIXED} | ours)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (str, int, float)) or (isinstance(value, list) and all(map(_is_scalar, value)))
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (str, int, float))
 
 
 def restored(source: Mapping[str, Any]) -> dict[str, Any]:
