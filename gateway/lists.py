@@ -64,7 +64,8 @@ def oldest_first(sort: str) -> bool:
 
 
 def shown(hit: Hit) -> dict[str, Any]:
-    """A document of the index as lists show it: the record, and where it stands in Kafka."""
+    """A document of the index as lists show it: the record, where it stands in Kafka, and in `note` why not every field
+    of it is searched."""
     return {
         "id": hit.id,
         "time": rfc3339(hit.time_ms),
@@ -72,7 +73,7 @@ def shown(hit: Hit) -> dict[str, Any]:
         "partition": hit.partition,
         "offset": hit.offset,
         "record": hit.record,
-    }
+    } | ({"note": hit.note} if hit.note else {})
 
 
 def of_index(page: IndexPage) -> Page:

@@ -16,10 +16,11 @@ import pytest
 import trustme
 from aiohttp import web
 
-from streams.errors import Failure, Fatal, Invalid, Retryable
+from streams.errors import Fatal, Invalid, Retryable
 from streams.settings import Index as IndexSettings
 from streams.sinks.index.elasticsearch import ElasticsearchIndex, pace, writer
 from streams.sinks.index.port import Kind, Query
+from tests.index import faults
 from tests.index.conftest import batch, log, raw
 from tests.parts.process import free_port
 
@@ -262,9 +263,13 @@ async def test_a_large_batch_goes_in_requests_of_bounded_size_several_at_once() 
 
 
 async def test_a_line_break_in_a_record_never_becomes_an_action_of_its_own() -> None:
-    double = Double(always(201))
+    stored = faults.Double()
     evil = b'{"log":"a"}\n{"delete":{"_index":"x","_id":"y"}}\n{"log":"b"}'
-    async with double.index() as index:
-        with pytest.raises(Failure):
-            await index.write(Kind.LOGS, batch(raw(evil, 0), log("good", 1, key=b"good")))
-    assert [key for sent in double.sent for key in sent] == ["good"]
+    async with faults.Proxy(stored).serve() as url:
+        index = ElasticsearchIndex(IndexSettings(url=url))
+        with pytest.raises(Invalid) as caught:
+            await index.write(Kind.LOGS, batch(raw(evil, 0, key=b"evil"), log("good", 1, key=b"good")))
+        await index.close()
+    assert caught.value.indexes is not None
+    assert caught.value.indexes.keys() == {0}
+    assert [id_ for _index, id_ in stored.stored] == ["good"]

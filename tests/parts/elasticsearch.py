@@ -1,4 +1,5 @@
-"""Elasticsearch 9.5.3, single node, security off: the official build from Maven (without modules such as ILM)."""
+"""Elasticsearch 9 (and 8, for the long tests), single node, security off: the official builds from Maven, without
+modules such as ILM."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from pathlib import Path
 from tests.parts.cache import maven_artifact
 from tests.parts.process import Missing, Process, answers, folder, free_ports, running, unprivileged
 
-COORDINATE = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:9.5.3"
+BUILD = "org.elasticsearch.distribution.integ-test-zip:elasticsearch"
+VERSION = "9.5.3"
+VERSION_8 = "8.19.3"
 NEEDS_JAVA = 21
 CONFIG = """\
 cluster.name: eventsphere-tests
@@ -31,15 +34,15 @@ ingest.geoip.downloader.enabled: false
 """
 
 
-def fetch() -> Path:
+def fetch(version: str = VERSION) -> Path:
     """The zip in the cache. Raises Missing."""
-    return maven_artifact(COORDINATE, "zip")
+    return maven_artifact(f"{BUILD}:{version}", "zip")
 
 
 @contextmanager
-def elasticsearch() -> Iterator[str]:
+def elasticsearch(version: str = VERSION) -> Iterator[str]:
     """Yields the URL. Raises Missing without the zip or a JDK of 21 or newer."""
-    java, archive, user = java_home(NEEDS_JAVA), fetch(), unprivileged()
+    java, archive, user = java_home(NEEDS_JAVA), fetch(version), unprivileged()
     http, transport = free_ports(2)
     with folder("elasticsearch", user) as base:
         home = _unpack(archive, base)

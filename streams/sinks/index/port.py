@@ -66,6 +66,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     record: dict[str, Any]
     """The record as it was produced."""
+    note: str = ""
+    """Why not every field of it is searched: which one the index refused, and why. Mostly empty."""
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -130,11 +130,15 @@ def _one_by_one(
         value = message.value()
         if value is None and kind is Kind.OBJECTS:
             continue  # a tombstone: the change `deleted` before it says it all
-        try:
-            record = fields.decode(value or b"")
-        except ValueError as error:
-            bad[position] = str(error)
-            continue
+        record: dict[str, Any] = {}
+        if kind is not Kind.LOGS or why is not None:
+            # A log record as it came is for Elasticsearch to judge, here as on the hot way: what becomes of it must
+            # not depend on the records it is sent with.
+            try:
+                record = fields.decode(value or b"")
+            except ValueError as error:
+                bad[position] = str(error)
+                continue
         time = message.timestamp()[1]
         where = {
             "topic": batch.topic,
@@ -157,8 +161,8 @@ def _document(kind: Kind, value: bytes, record: dict[str, Any], where: dict[str,
     """The record's own text with `where` spliced in; a line break outside of strings is white space in JSON."""
     if kind is not Kind.LOGS:
         where = msgspec.to_builtins(fields.draw(kind, record)) | where
-    text = value.strip().replace(b"\n", b" ")
-    return b'%b%b"%b":%b}' % (text[:-1], b"," if record else b"", WHERE.encode(), _encode(where))
+    text = value.strip().replace(b"\n", b" ")[:-1]
+    return b'%b%b"%b":%b}' % (text, b"" if text.rstrip() == b"{" else b",", WHERE.encode(), _encode(where))
 
 
 def _fallback_document(kind: Kind, value: bytes, record: dict[str, Any], where: dict[str, Any]) -> bytes:
@@ -193,3 +197,9 @@ def restored(source: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(unparsed, str):
         return fields.decode(unparsed.encode())
     return {name: value for name, value in source.items() if name != WHERE}
+
+
+def note_of(where: Mapping[str, Any]) -> str:
+    """Why a document is in its fallback form; empty when it is not."""
+    fallback = where.get("fallback")
+    return str(fallback.get("why", "")) if isinstance(fallback, dict) else ""

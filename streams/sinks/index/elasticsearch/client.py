@@ -19,6 +19,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 
 from streams.errors import Failure, Fatal, Invalid, Retryable
 from streams.settings import Index as Settings
+from streams.sinks.index.elasticsearch import lenient
 from streams.sinks.index.elasticsearch.reply import CLEAN
 
 TIMEOUT_S = 30.0
@@ -82,8 +83,8 @@ class Json(JsonSerializer):
             return {"errors": False}
         try:
             return msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
-            raise ValueError(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return lenient.read(data)
 
 
 def connect(settings: Settings) -> AsyncElasticsearch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.errors import Invalid
-from streams.sinks.index.elasticsearch.bulk import restored
+from streams.sinks.index.elasticsearch.bulk import note_of, restored
 from streams.sinks.index.elasticsearch.compiled import (
     MAPPED,
     any_of,
@@ -92,6 +92,7 @@ def hit(found: dict[str, Any]) -> Hit:
         partition=where["partition"],
         offset=where["offset"],
         record=restored(source),
+        note=note_of(where),
     )
 
 
