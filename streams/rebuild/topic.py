@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,10 +15,11 @@ from streams.errors import Retryable
 from streams.kafka import client
 from streams.runs import by_partition
 from streams.settings import Kafka
-from streams.topics import identity
+from streams.topics import identity, leaderless
 
 AT_ONCE = 5_000
 WAIT_S = 30.0
+RETRY_S = 0.2
 Ends = dict[int, int]
 
 
@@ -74,6 +76,11 @@ class TopicReader:
         found = identity(self._kafka, self._topic)
         if found is None:
             raise Retryable("topic_missing", f"there is no topic {self._topic}")
+        deadline = time.monotonic() + WAIT_S
+        while leaderless(self._kafka, {self._topic}):
+            if time.monotonic() > deadline:
+                raise Retryable("no_leader", f"{self._topic}: a partition has no leader")
+            time.sleep(RETRY_S)
         self.topic_id = found.id
         self._consumer = Consumer(
             client(self._kafka)
