@@ -32,6 +32,30 @@ class Replayed(NamedTuple):
     """Offset -> why it was not sent."""
 
 
+class Which(NamedTuple):
+    """Dead letters to look for; times are when they were written (ms, `end_ms` exclusive, 0: without that bound)."""
+
+    reason: str = ""
+    stage: str = ""
+    start_ms: int = 0
+    end_ms: int = 0
+
+    def holds(self, record: Record) -> bool:
+        if self.start_ms and record.timestamp_ms < self.start_ms:
+            return False
+        if self.end_ms and record.timestamp_ms >= self.end_ms:
+            return False
+        if not (self.reason or self.stage):
+            return True
+        found = parse(record)
+        return self.reason in ("", found.reason) and self.stage in ("", found.stage)
+
+
+ALL = Which()
+ROUNDS = 20
+"""Readings (of `MAX_RECORDS` a topic) one search makes at most; its cursor goes on from there."""
+
+
 def topic_of(name: str) -> str:
     """The topic whose dead letters are meant; `logs.dlq` is taken for `logs`. Raises Invalid for one without any."""
     topic = declared().get(name.removesuffix(DLQ_SUFFIX))
@@ -73,8 +97,52 @@ async def oldest(
     return Letters(page, sum(seen.held(dlq_name(name)) for name in spans), reached if more else {})
 
 
-async def replay(cluster: Cluster, reader: Reader, producer: Producer, topic: str, offsets: Sequence[int]) -> Replayed:
-    """Produce the originals to `topic` again; the dead letters stay, as history. Raises Retryable."""
+async def search(
+    cluster: Cluster,
+    reader: Reader,
+    topics: Sequence[str],
+    which: Which,
+    limit: int,
+    place: dict[str, int] | None = None,
+    *,
+    oldest_first: bool = False,
+) -> Letters:
+    """Those of `which`, newest (or oldest) first. With a filter `total` counts what was found on the way: that is all
+    there is when `next` is empty, and a page may be short, or empty, before the last. Raises Retryable."""
+    read = oldest if oldest_first else newest
+    if which == ALL:
+        return await read(cluster, reader, topics, limit, place)
+    found: list[Record] = []
+    for _ in range(ROUNDS):
+        page = await read(cluster, reader, topics, MAX_RECORDS, place)
+        for number, record in enumerate(page.items):
+            if which.holds(record):
+                found.append(record)
+            if len(found) == limit:
+                rest = _after(page, number, place, oldest_first=oldest_first)
+                return Letters(found, len(found), rest)
+        place = page.next
+        passed = page.items and page.items[-1].timestamp_ms < which.start_ms and not oldest_first
+        if not place or passed:
+            return Letters(found, len(found), {})
+    return Letters(found, len(found), place or {})
+
+
+def _after(page: Letters, number: int, place: dict[str, int] | None, *, oldest_first: bool) -> dict[str, int]:
+    """Where to go on after the item `number` of a page that began at `place`."""
+    if number == len(page.items) - 1:
+        return page.next
+    out = dict(place or {})
+    for record in page.items[: number + 1]:
+        out[record.topic.removesuffix(DLQ_SUFFIX)] = record.offset + 1 if oldest_first else record.offset
+    return out
+
+
+async def replay(
+    cluster: Cluster, reader: Reader, producer: Producer, topic: str, offsets: Sequence[int], *, dry_run: bool = False
+) -> Replayed:
+    """Produce the originals to `topic` again; the dead letters stay, as history. With `dry_run` nothing is produced,
+    and `replayed` is how many would be. Raises Retryable."""
     refused: dict[int, str] = {}
     records: list[Outgoing] = []
     for offset in sorted(set(offsets))[:MAX_RECORDS]:
@@ -84,20 +152,23 @@ async def replay(cluster: Cluster, reader: Reader, producer: Producer, topic: st
             refused[offset] = why
         else:
             records.append(await _same(cluster, reader, original(found), found))
-    await producer.send(records)
+    if not dry_run:
+        await producer.send(records)
     return Replayed(len(records), refused)
 
 
 async def _same(cluster: Cluster, reader: Reader, again: Outgoing, letter: Record) -> Outgoing:
     """A log record without a key has its place as its id: give it that as key, so that no second document comes of it,
-    as long as the record still stands there (the topic may have been made anew, and then it is another one)."""
+    as long as the record still stands there (the topic may have been made anew, and then it is another one). Else the
+    letter's own place: replayed again, it stays one document."""
     if again.key is not None or again.topic != "logs":
         return again
     place = parse(letter)
     standing = await reader.one(place.topic, place.partition, place.offset) if place.offset >= 0 else None
-    if standing is None or standing.key is not None or standing.value != again.value:
-        return again
-    id_ = place_id(await cluster.topic_id(place.topic), place.partition, place.offset)
+    if standing is not None and standing.key is None and standing.value == again.value:
+        id_ = place_id(await cluster.topic_id(place.topic), place.partition, place.offset)
+    else:
+        id_ = place_id(await cluster.topic_id(letter.topic), letter.partition, letter.offset)
     return again._replace(key=id_.encode())
 
 

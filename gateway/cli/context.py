@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,3 +103,14 @@ def connected(data_dir: str = "") -> Settings:
     port = int(running.kafka.rpartition(":")[2])
     kafka = Broker(Path(folder) / "broker", port, port + 1).kafka
     return out.model_copy(update={"kafka": kafka, "data_dir": str(folder)})
+
+
+def since(text: str, now_ms: int, option: str = "--since") -> int:
+    """`2h` (ago), or a time, as ms since the epoch; ends with exit code 2 for anything else."""
+    from gateway import times
+    from gateway.problems import Problem
+
+    try:
+        return times.parse(option, f"-{text}" if re.fullmatch(r"\d+[smhdw]", text) else text, now_ms)
+    except Problem as error:
+        fail(str(error.detail), 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -63,7 +62,7 @@ async def gathered(settings: Settings, by: str, since: str, now_ms: int) -> list
     from streams.errors import Retryable
     from streams.sinks.index.port import open_index
 
-    span = span_of(_since(since, now_ms), 0, 0)
+    span = span_of(context.since(since, now_ms), 0, 0)
     known = None
     if by == By.WORKSPACE:
         index = open_index(settings, writer=False)
@@ -83,16 +82,6 @@ async def gathered(settings: Settings, by: str, since: str, now_ms: int) -> list
         cluster.close()
     found = by_place(accounts.lines(seen), by, span, topics=TOPICS, workspaces=known)
     return sorted((row(item.shown()) for item in found), key=lambda item: -item["bytes"])
-
-
-def _since(text: str, now_ms: int) -> int:
-    from gateway import times
-    from gateway.problems import Problem
-
-    try:
-        return times.parse("--since", f"-{text}" if re.fullmatch(r"\d+[smhdw]", text) else text, now_ms)
-    except Problem as error:
-        context.fail(error.detail, 2)
 
 
 def as_csv(items: list[dict[str, Any]]) -> str:
