@@ -18,7 +18,7 @@ _WARNING = re.compile(r"\bwarn(?:ing)?\b", re.IGNORECASE)
 
 def text(record: Mapping[str, Any]) -> str:
     """The line itself, a structured one with its message first; a record without a line as JSON."""
-    line = record.get("log", record.get("message"))
+    line = record.get("log", record.get("message", record.get("msg")))
     if not isinstance(line, str):
         return json.dumps(record if line is None else line, ensure_ascii=False)
     return _structured(line) if line.startswith("{") and len(line) <= MAX_STRUCTURED else line.rstrip("\n")

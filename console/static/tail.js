@@ -53,7 +53,7 @@ function row(event) {
 
 // The same as console/lines.py: a structured line with its message first.
 function lineOf(record) {
-  const line = record.log ?? record.message;
+  const line = record.log ?? record.message ?? record.msg;
   if (typeof line !== "string") return JSON.stringify(line ?? record);
   if (!line.startsWith("{")) return line;
   try {
