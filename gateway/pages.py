@@ -28,6 +28,8 @@ from streams.errors import Failure, Invalid
 MAX_FORM = 64 << 10
 FLASHES = {
     "silenced": "Silenced.",
+    "acknowledged": "You have taken it on: it is not repeated until it resolves.",
+    "given_back": "Nobody works on it any more.",
     "ended": "The silence has ended.",
     "replayed": "Sent round again.",
     "saved": "Saved.",

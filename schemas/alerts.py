@@ -25,6 +25,15 @@ class Evidence(Event, frozen=True, kw_only=True):
     excerpt: str = ""
 
 
+class Acknowledged(Event, frozen=True, kw_only=True):
+    """Somebody has taken it on: it is not repeated until then (0: until it resolves). `by` empty: taken back."""
+
+    by: str
+    at_ms: int
+    until_ms: int = 0
+    comment: str = ""
+
+
 class Alert(Event, frozen=True, kw_only=True):
     """One observation of an alert, from Prometheus, Alertmanager or our own rules. Key: `tenant/fingerprint`.
 
@@ -46,6 +55,8 @@ class Alert(Event, frozen=True, kw_only=True):
     for_ms: int = 0
     """How long it must have been observed before it fires (our rules; Prometheus waits by itself)."""
     evidence: list[Evidence] = []
+    acknowledged: Acknowledged | None = None
+    """Not an observation then: somebody takes on the alert of these labels and `starts_at_ms`, if it still fires."""
 
 
 class Status(StrEnum):
@@ -54,12 +65,6 @@ class Status(StrEnum):
     RESOLVED = "resolved"
     NO_DATA = "no_data"
     ERROR = "error"
-
-
-class Acknowledged(Event, frozen=True, kw_only=True):
-    by: str
-    at_ms: int
-    until_ms: int = 0
 
 
 class Suppressed(Event, frozen=True, kw_only=True):

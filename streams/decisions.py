@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from schemas.alerting import AlertingConfig, Route
+from schemas.alerting import AlertingConfig, Reason, Route
 from schemas.alerts import AlertState, Silence, Status
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, notification_id
@@ -82,8 +82,9 @@ class Look:
     def _tell(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:
         firing = [each.fingerprint for each in alerts if each.state is not Status.RESOLVED]
         resolved = [each.fingerprint for each in alerts if each.state is Status.RESOLVED]
+        taken_on = bool(firing) and all(self._taken_on(each) for each in alerts if each.state is not Status.RESOLVED)
         told = group.told
-        if told is not None and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
+        if told is not None and not taken_on and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
             told = None
         receiver = self.config.receiver(group.receiver)
         send_resolved = receiver is not None and receiver.send_resolved
@@ -97,11 +98,18 @@ class Look:
                 return group, []
             group, decision = self._record(group, Decision.DIGEST, OVER, over)
             return group, [decision]
+        if reason == Reason.REPEAT and taken_on:
+            return group, []
         new_thread = told is None or not told.firing
         group = _replace(group, told=Told(firing=firing, resolved=resolved, at_ms=self.now_ms))
         if not firing and not send_resolved:
             return group, []  # nothing of the receiver wants to hear it: it is only written down
         return self._sent(group, reason, alerts, new_thread)
+
+    def _taken_on(self, alert: AlertState) -> bool:
+        """Somebody works on it: it need not be said again."""
+        told = alert.acknowledged
+        return told is not None and (not told.until_ms or self.now_ms < told.until_ms)
 
     def _sent(
         self, group: Group, reason: str, alerts: Sequence[AlertState], new_thread: bool

@@ -82,6 +82,22 @@ def observe(entry: Entry | None, alert: Alert, itself: Evidence | None = None) -
     return entry, changes + more
 
 
+def acknowledge(entry: Entry, alert: Alert) -> tuple[Entry, list[Change]]:
+    """Write down who took it on. What is over by then, or is another episode, is not touched."""
+    if alert.acknowledged is None:
+        return entry, []
+    entry, changes = advance(entry, alert.acknowledged.at_ms)
+    old = entry.alert
+    told = alert.acknowledged if alert.acknowledged.by else None
+    if old.state is Status.RESOLVED or old.starts_at_ms != alert.starts_at_ms or old.acknowledged == told:
+        return entry, changes
+    entry = _replace(entry, alert=_replace(old, acknowledged=told))
+    if not entry.visible:
+        return entry, changes
+    entry, more = _publish(entry, max(alert.acknowledged.at_ms, old.updated_at_ms))
+    return entry, changes + more
+
+
 def advance(entry: Entry, now_ms: int) -> tuple[Entry, list[Change]]:
     """Let time pass up to `now_ms`: a pending alert fires, one that was not observed again resolves."""
     changes: list[Change] = []

@@ -71,12 +71,18 @@ async def alert(
     fingerprint: str, views: Views, alerting: Alerting, who: Annotated[Principal, READ], tenant: str = ""
 ) -> dict[str, Any]:
     """One alert, by its fingerprint (of the caller's tenant unless `tenant` says another)."""
+    state = found(views, who, tenant, fingerprint)
+    return shown(state, alerting.suppression().of(state))
+
+
+def found(views: Views, who: Principal, tenant: str, fingerprint: str) -> AlertState:
+    """The alert of that tenant, or of the caller's own; 404 for what is not there or not to be seen."""
     whose = tenant or who.tenant
     state = views.alerts.get(alert_key(whose, fingerprint)) if sees(who, whose) else None
     if state is None:
         known(views.alerts.ready, ())
         raise Problem(404, "Not found", f"there is no alert {fingerprint[:32]}")
-    return shown(state, alerting.suppression().of(state))
+    return state
 
 
 def known(ready: bool, states: Iterable[AlertState]) -> Iterable[AlertState]:
@@ -139,6 +145,7 @@ def _acknowledged(alert: AlertState) -> dict[str, str] | None:
         "by": alert.acknowledged.by,
         "at": rfc3339(alert.acknowledged.at_ms),
         "until": rfc3339(until) if until else "",
+        "comment": alert.acknowledged.comment,
     }
 
 

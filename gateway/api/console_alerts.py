@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from gateway import am_silences
+from gateway.acknowledging import acknowledge, acknowledgement
 from gateway.alerting import State, Suppression
 from gateway.api.alerts import ORDERS, known, mentions, shown
 from gateway.deps import audit
@@ -20,6 +21,7 @@ from gateway.problems import Problem
 from schemas.alerts import NO_TENANT, AlertState, Matcher, Silence, Status, alert_key
 from schemas.base import rfc3339
 from schemas.notifications import Notification
+from streams.errors import Invalid
 from streams.muting import wrong_silence
 from streams.sinks.index.port import Kind, Query
 
@@ -123,6 +125,21 @@ async def expire(id: str, request: Request, data: Annotated[Sent, sent("silences
     await view.kit.producer.send([am_silences.outgoing(am_silences.expired(found, now))])
     audit(request, verb="expire", object=f"silence/{id}", before=am_silences.document(found, now))
     return data.back("ended", "/alerts")
+
+
+@router.post("/alerts/acknowledge")
+async def take_on(request: Request, data: Annotated[Sent, sent("silences:write")]) -> Response:
+    """Take an alert on, or give it back (`take` empty)."""
+    view, fields = data
+    state = _found(view, fields.get("tenant", ""), fields.get("fingerprint", ""))
+    by = view.who.name if fields.get("take") else ""
+    try:
+        taken = acknowledgement(state, by, view.kit.clock(), comment=fields.get("comment", "").strip())
+    except Invalid as error:
+        raise Problem(409, "That cannot be", error.detail) from None
+    audit(request, verb="acknowledge" if by else "unacknowledge", object=f"alert/{state.fingerprint}")
+    await acknowledge(view.kit, taken)
+    return data.back("acknowledged" if by else "given_back", "/alerts")
 
 
 def matchers(state: AlertState, scope: str) -> list[Matcher]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.keep_alert_state import TOPIC, KeepAlertState, parse
-from schemas.alerts import Alert, AlertState, Evidence, Status, alert_key, episode_id, fingerprint
+from schemas.alerts import Acknowledged, Alert, AlertState, Evidence, Status, alert_key, episode_id, fingerprint
 from schemas.base import encode
 from streams.episodes import EVIDENCE, EVIDENCE_FIRST, KEEP_MS, REPEATED_MS, SOFT_MS, Entry
 from streams.errors import Invalid
@@ -92,6 +92,32 @@ def test_without_evidence_of_its_own_the_observation_that_began_it_is_the_eviden
     assert [state.evidence for state in run.states if state] == [stands, stands]
     log = Evidence(topic="logs", partition=3, offset=9)
     assert [state.evidence for state in Run().see(alert(0, evidence=[log])).states if state] == [[log]]
+
+
+def taken(at: int, by: str = "ada", starts: int = T0) -> Alert:
+    return alert(at, starts=starts, acknowledged=Acknowledged(by=by, at_ms=T0 + at))
+
+
+def test_it_is_taken_on_and_given_back_without_being_observed() -> None:
+    run = Run().see(alert(0, ends=5 * MINUTE), taken(MINUTE), taken(MINUTE + 1), taken(2 * MINUTE, by=""))
+    assert [state.acknowledged and state.acknowledged.by for state in run.states if state] == [None, "ada", "ada", None]
+    assert run.story[1] == ("firing", MINUTE)
+    run.pass_to(5 * MINUTE)
+    assert run.story[-1] == ("resolved", 5 * MINUTE), "to take it on does not refresh it"
+
+
+def test_who_took_it_on_stays_through_refreshes_and_not_into_the_next_episode() -> None:
+    run = Run().see(alert(0), taken(MINUTE), alert(2 * MINUTE, annotations={"a": "b"}), alert(3 * MINUTE, ends=180_000))
+    assert [state.acknowledged is not None for state in run.states if state] == [False, True, True, True]
+    run.see(alert(10 * MINUTE, starts=T0 + 10 * MINUTE))
+    assert run.states[-1] is not None
+    assert run.states[-1].acknowledged is None
+
+
+def test_what_does_not_fire_is_not_taken_on() -> None:
+    assert Run().see(taken(0)).story == []
+    run = Run().see(alert(0), alert(MINUTE, ends=60_000), taken(2 * MINUTE), taken(3 * MINUTE, starts=T0 - 5))
+    assert run.story == [("firing", 0), ("resolved", MINUTE)]
 
 
 def test_an_observation_without_a_cluster_is_of_this_one() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agents.group_notifications import TOPIC, GroupNotifications, parse
 from agents.route_alerts import route_batch, routed
 from schemas.alerting import AlertingConfig, Reason, alerts_for
-from schemas.alerts import AlertState, Silence, Status, episode_id, fingerprint
+from schemas.alerts import Acknowledged, AlertState, Silence, Status, episode_id, fingerprint
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Routed, notification_id
 from streams.alerting import parse as parse_config
@@ -178,6 +178,29 @@ def test_it_is_repeated_after_repeat_interval() -> None:
         (10, "send", Reason.FIRST, 1),
         (670, "send", Reason.REPEAT, 1),
     ]
+
+
+def test_what_somebody_took_on_is_not_repeated_until_that_is_over() -> None:
+    world = World()
+    world.fire()
+    world.run(20)
+    told = Acknowledged(by="ada", at_ms=world.now, until_ms=world.now + 1_500_000)
+    world.take(msgspec.structs.replace(world.alert({}, starts=T0), acknowledged=told))
+    world.run(1400)
+    assert [moment for moment, *_ in world.story] == [10]
+    world.run(200)
+    assert [(moment, kind) for moment, kind, *_ in world.story[1:]] == [(1570, "send")]
+
+
+def test_a_new_alert_is_told_beside_one_that_somebody_took_on() -> None:
+    world = World()
+    world.fire(pod="1")
+    world.run(20)
+    told = Acknowledged(by="ada", at_ms=world.now)
+    world.take(msgspec.structs.replace(world.alert({"pod": "1"}, starts=T0), acknowledged=told))
+    world.fire(pod="2")
+    world.run(60)
+    assert world.story[1:] == [(70, "send", Reason.NEW_ALERTS, 2)]
 
 
 def test_resolves_are_told_and_the_group_starts_anew() -> None:

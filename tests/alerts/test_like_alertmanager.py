@@ -40,14 +40,14 @@ route:
   group_interval: 8s
   repeat_interval: 20s
   routes:
-  - matchers: [alertname=~"g[0-2]"]
+  - matchers: ['alertname=~"g[0-2]"']
     mute_time_intervals: [always]
-  - matchers: [alertname=~"g[3-5]"]
+  - matchers: ['alertname=~"g[3-5]"']
     mute_time_intervals: [never]
     active_time_intervals: [never, always]
 time_intervals:
 - name: always
-  time_intervals: [{times: [{start_time: "00:00", end_time: "24:00"}], weekdays: ["monday:friday", saturday, "0"]}]
+  time_intervals: [{times: [{start_time: "00:00", end_time: "24:00"}], weekdays: ["monday:friday", saturday, sunday]}]
 - name: never
   time_intervals: [{years: ["1999"]}, {months: ["february"], days_of_month: ["30"]}]
 receivers:

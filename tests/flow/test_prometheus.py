@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -101,6 +101,21 @@ def test_a_prometheus_alert_becomes_a_mail(world: World) -> None:
 
 def test_amtool_lists_it(world: World) -> None:
     assert until(lambda: "DiskFull" in _run(world, "alert", "query"))
+
+
+def test_somebody_takes_it_on(world: World) -> None:
+    def disk() -> dict[str, Any]:
+        items = world.platform.get("/api/v1/alerts", q="DiskFull", state="firing")["items"]
+        return dict(items[0]) if items else {}
+
+    found = until(disk)
+    path = f"/api/v1/alerts/{found['fingerprint']}/acknowledge"
+    taken = world.platform.call("POST", path, {"comment": "on it"})
+    assert (taken["acknowledged"]["by"], taken["acknowledged"]["comment"]) == ("token/test", "on it")
+    assert until(disk, lambda alert: bool(alert["acknowledged"]))["state"] == "firing"
+    assert "DiskFull" in _run(world, "alert", "query"), "it stays active"
+    world.platform.call("DELETE", path)
+    assert until(disk, lambda alert: alert["acknowledged"] is None)
 
 
 def test_a_silence_by_amtool_mutes_it(world: World) -> None:
