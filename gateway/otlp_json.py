@@ -89,7 +89,8 @@ def groups(body: bytes) -> Iterator[Group]:
         for resource in request.resource_logs:
             about = _attributes(resource.resource.attributes if resource.resource else [])
             for scope in resource.scope_logs:
-                yield Group(about, scope.scope.name if scope.scope else "", [_record(each) for each in scope.log_records])
+                name = scope.scope.name if scope.scope else ""
+                yield Group(about, name, [_record(each) for each in scope.log_records])
     except UNREADABLE as error:
         raise Invalid("json", f"not an ExportLogsServiceRequest: {error}"[:200]) from None
     except (ValueError, binascii.Error) as error:
