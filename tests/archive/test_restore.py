@@ -80,7 +80,8 @@ def test_restoring_under_a_worker_is_refused(tmp_path: Path, monkeypatch: pytest
     asyncio.run(Archiver(FolderStore(tmp_path / "archive")).write(batch(*RECORDS)))
     worker = EmbeddedIndex(Settings(data_dir=str(tmp_path / "data")), writer=True)
     asyncio.run(worker.open())
-    monkeypatch.setitem(EmbeddedIndex.__init__.__kwdefaults__, "lock_wait_s", 0.2)
+    defaults = EmbeddedIndex.__init__.__kwdefaults__ or {}
+    monkeypatch.setitem(defaults, "lock_wait_s", 0.2)
     done = run(monkeypatch, tmp_path, "archive", "restore", "--since", "-1d", "--data-dir", str(tmp_path / "data"))
     assert done.exit_code == 1
     assert "stop the instance" in done.output
