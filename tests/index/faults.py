@@ -75,8 +75,8 @@ class Proxy:
     ) -> None:
         self.seen: list[Fault] = []
         """What happened to the requests so far."""
-        self.away = False
-        """While set, every request is answered 503."""
+        self.away = Fault.NONE
+        """While `AWAY` or `CUT_BEFORE`, that happens to every request."""
         self._upstream = upstream
         self._faults = iter(faults)
         self._rng = random.Random(seed)
@@ -100,8 +100,8 @@ class Proxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        if self.away:
-            return _response(Answer(503, b'{"error":"away"}'))
+        if self.away is not Fault.NONE:
+            return _cut(request) if self.away is Fault.CUT_BEFORE else _response(Answer(503, b'{"error":"away"}'))
         if not request.path.endswith("/_bulk"):
             return _response(await self._upstream(request.method, request.path_qs, body))
         if len(body) > self._max_bytes:
@@ -121,6 +121,8 @@ class Proxy:
 
     async def _bulk(self, path: str, body: bytes, fault: Fault) -> Answer:
         """Hand on the items nothing is to happen to; the others get their answer here."""
+        if self._conflicts is never and self._hopeless is never and fault not in (Fault.BUSY_ITEMS, Fault.AWAY_ITEMS):
+            return await self._upstream("POST", path, body)
         pairs = pairs_of(body)
         own = [self._own(action, document, fault) for action, document in pairs]
         rest = b"".join(b"%b\n%b\n" % pair for pair, item in zip(pairs, own, strict=True) if item is None)

@@ -220,7 +220,7 @@ FIXED = [*(fault for fault in Fault for _ in range(3)), *[Fault.AWAY] * 10]
 
 
 async def test_a_fixed_schedule_on_a_real_server(elasticsearch: str) -> None:
-    await check_on_server(elasticsearch, 1500, 7, FIXED)
+    await check_on_server(elasticsearch, 700, 7, FIXED)
 
 
 @pytest.mark.long
