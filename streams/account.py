@@ -18,7 +18,7 @@ from itertools import pairwise
 import msgspec
 
 from schemas.accounts import Page, Row
-from streams.accounts import NOWHERE, Line, Sum, Tally, by_fate, merge, tally, times_of
+from streams.accounts import NOWHERE, OTHER, Line, Sum, Tally, by_fate, merge, tally, times_of
 from streams.batch import Batch
 from streams.latency import Latency, Minutes
 
@@ -92,6 +92,8 @@ class Account:
         self._text: str | None = None
         self._offer: Offer | None = None
         self._unsure = False
+        self.failures = 0
+        """Flushes that failed one after another."""
 
     def add(self, batch: Batch) -> None:
         """The next batch was finished. Without an outcome all of it counts as indexed."""
@@ -171,6 +173,14 @@ class Account:
         since, self._since = self._since, self._flushing
         merge(self._since, since)
         self._flushing, self._text = {}, None
+
+    def fold(self) -> None:
+        """Give up telling apart what was not flushed: it fits into a note then, and the totals stay exact."""
+        folded: Tally = {}
+        hour = max((line.hour for line in self._since), default=0)
+        for line, sum_ in self._since.items():
+            merge(folded, {Line(hour, OTHER, OTHER, "", line.fate, OTHER): sum_})
+        self._since, self._text = folded, None
 
     def committed(self, offset: int) -> None:
         """What was offered for `offset` is durable: whoever owns the partition next begins with it."""

@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 TP = tuple[str, int]
 TOPIC = "platform.accounts"
 RETRY_S = 1.0
+FOLD_AFTER = 10
+"""Flushes that failed one after another before lines that hold up commits are no longer told apart."""
 LAST_FLUSH_S = 3.0
 """How long a partition that is given up waits for its last flush; its last batches come again otherwise."""
 
@@ -89,12 +91,17 @@ class Book:
         except Failure as error:
             log.warning("accounts.flush_failed", agent=self._agent, partition=tp, error=str(error))
             account.failed()
+            account.failures += 1
+            if account.failures >= FOLD_AFTER and account.note() is None:
+                log.error("accounts.folded", agent=self._agent, partition=tp, failures=account.failures)
+                account.fold()  # indexing must not stop because its accounts cannot be told apart
             await asyncio.sleep(RETRY_S)
         except BaseException:
             account.failed()
             raise
         else:
             account.flushed_to(upto)
+            account.failures = 0
 
 
 def outgoing(pages: Iterable[AccountPage], now_ms: int) -> list[Outgoing]:

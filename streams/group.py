@@ -31,6 +31,7 @@ ANSWER_S = 0.01
 LINGER_S = 0.01
 """How long a turn waits for more once it has a record."""
 RETRY_S = 0.2
+TOO_LONG = "OFFSET_METADATA_TOO_LARGE"
 REVOKE_S = 60.0
 PREFETCH_KIB = 16 << 10
 FETCH_BYTES = 8 << 20
@@ -68,6 +69,8 @@ class Group:
         self._mine: set[TP] = set()
         self._full = False
         self._committing = False
+        self._notes = True
+        """Whether notes are committed: not once the broker said that they are too long for it."""
         self.closing = False
         self._consumer = Consumer(
             client(settings.kafka)
@@ -152,13 +155,24 @@ class Group:
     def _commit(self, commits: dict[TP, Commit]) -> None:
         """One commit is under way at a time, so that a late one never takes a partition's offset back."""
         try:
-            self._consumer.commit(offsets=[_offset(tp, *commit) for tp, commit in commits.items()], asynchronous=True)
+            self._consumer.commit(offsets=self._offsets(commits), asynchronous=True)
             self._committing = True
         except KafkaException as error:
             log.warning("source.commit_failed", error=str(error))
 
+    def _offsets(self, commits: dict[TP, Commit]) -> list[TopicPartition]:
+        return [
+            TopicPartition(*tp, offset, metadata if self._notes else metadata.partition(" ")[0])
+            for tp, (offset, metadata) in commits.items()
+        ]
+
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         self._committing = False
+        if TOO_LONG in {each.name() for each in (error, *(p.error for p in partitions)) if each is not None}:
+            log.error(
+                "source.notes_too_long", hint="the brokers take less than 4096 bytes: no accounts"
+            )
+            self._notes = False
         if error is not None:
             # A rebalance refuses commits while it goes on; what is finished is committed after it.
             usual = error.name() in ("ILLEGAL_GENERATION", "REBALANCE_IN_PROGRESS", "_ASSIGNMENT_LOST", "_WAIT_COORD")
@@ -195,7 +209,7 @@ class Group:
         commits = self._give_up(partitions, lost=False)
         if commits:
             try:
-                consumer.commit(offsets=[_offset(tp, *commit) for tp, commit in commits.items()], asynchronous=False)
+                consumer.commit(offsets=self._offsets(commits), asynchronous=False)
             except KafkaException as error:
                 log.warning("source.last_commit_failed", partitions=sorted(commits), error=str(error))
         consumer.incremental_unassign(partitions)
@@ -213,10 +227,6 @@ class Group:
         except TimeoutError:
             log.error("source.revoke_timed_out", partitions=gone)
             return {}
-
-
-def _offset(tp: TP, offset: int, metadata: str) -> TopicPartition:
-    return TopicPartition(tp[0], tp[1], offset, metadata)
 
 
 def _start(committed: Any, topic_id: str) -> Start:

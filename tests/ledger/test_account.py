@@ -265,3 +265,21 @@ def test_an_unaccounted_batch_counts_as_indexed() -> None:
     account.add(Batch("logs", 0, messages(log(5), log(6))))
     assert account.totals == {"indexed": Sum(2, 2 * len(messages(log(5))[0]))}
     assert account.base == 5
+
+
+def test_lines_that_cannot_be_flushed_are_folded_and_totals_stay() -> None:
+    account = Account(-1, None, lambda: T0)
+    given = [log(n, namespace=f"namespace-of-tenant-{n}") for n in range(100)]
+    batch = batch_of(given)
+    count = Census("a", log_places, lambda: T0).begin()
+    count.handled(batch)
+    batch.outcome = count.outcome()
+    account.add(batch)
+    assert account.note() is None
+    account.flush(100)
+    account.failed()
+    account.fold()
+    note = parse(f"id {account.note()}")[1]
+    assert note is not None
+    assert note.totals["indexed"].records == 100
+    assert [(line.namespace, sum_.records) for line, sum_ in note.lines.items()] == [("*", 100)]

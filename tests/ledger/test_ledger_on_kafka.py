@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from deploy.local import broker as broker_module
+from deploy.local.broker import Broker
 from gateway.cluster import Looker, Snapshot
 from gateway.ledger import Indexed, entry
 from gateway.usage import Subject, lines
@@ -25,6 +28,7 @@ from streams.sinks.index.port import Kind
 from streams.source import BatchSource
 from streams.views import View
 from tests.batch_source.harness import clock_ms, committed, create, delete, produce, running, unique, until
+from tests.parts.process import free_ports
 
 PLACES = 90
 """More lines than a commit's metadata holds: pages are flushed all the time."""
@@ -120,3 +124,22 @@ async def test_a_topic_made_anew_has_a_line_of_its_own(kafka: Kafka, accounts: s
     assert (line.received, line.indexed, line.dropped, line.dead_lettered) == (40, 32, 4, 4)
     assert line.former == {"indexed": 400, "dropped": 50, "dead_lettered": 50}
     assert line.adds_up, line.problems
+
+
+@pytest.mark.long
+async def test_brokers_that_take_no_notes_still_get_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_module, "PROPERTIES", broker_module.PROPERTIES + "offset.metadata.max.bytes=64\n")
+    part = Broker(tmp_path / "broker", *free_ports(2))
+    part.start()
+    try:
+        part.wait_ready(120)
+        topic, agent = unique("logs"), unique("plain")
+        create(part.kafka, TOPIC, topic, topic + ".dlq")
+        produce(part.kafka, topic, (value(n) for n in range(100)))
+        async with running(part.kafka, agent, [topic], handle, prepare=keeping):
+            await until(lambda: committed(part.kafka, agent, topic) == {0: 100}, "the records are committed")
+        seen, found = await looked(part.kafka, agent, topic)
+        line = judged(agent, topic, seen, found)
+        assert (line.received, line.indexed, line.adds_up) == (100, 100, True)
+    finally:
+        part.stop()
