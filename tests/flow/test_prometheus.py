@@ -114,8 +114,14 @@ def test_somebody_takes_it_on(world: World) -> None:
     assert (taken["acknowledged"]["by"], taken["acknowledged"]["comment"]) == ("token/test", "on it")
     assert until(disk, lambda alert: bool(alert["acknowledged"]))["state"] == "firing"
     assert "DiskFull" in _run(world, "alert", "query"), "it stays active"
+    explained = world.platform.get(f"/api/v1/alerts/{found['fingerprint']}/explain")
+    assert [where["told"] for where in explained["destinations"]] == [False] * len(explained["destinations"])
+    assert explained["destinations"][0]["why"] == "acknowledged by token/test: not repeated"
     world.platform.call("DELETE", path)
     assert until(disk, lambda alert: alert["acknowledged"] is None)
+    explained = world.platform.get(f"/api/v1/alerts/{found['fingerprint']}/explain")
+    assert all(where["told"] for where in explained["destinations"])
+    assert any(decision["record"]["decision"] == "send" for decision in explained["decisions"])
 
 
 def test_a_silence_by_amtool_mutes_it(world: World) -> None:
