@@ -19,6 +19,7 @@ from gateway.metrics import PlatformCollector
 from gateway.problems import MEDIA_TYPE, Problem
 from gateway.services import Services
 from schemas.catalogue import catalogue
+from streams.disk import DiskWatch
 from streams.errors import Failure, Retryable
 
 router = APIRouter(tags=["health"])
@@ -46,6 +47,7 @@ class Readiness:
     def __init__(self, services: Services, session: aiohttp.ClientSession) -> None:
         self._services = services
         self._session = session
+        self._disk = DiskWatch(services.settings.data_dir, services.settings.full_disk_percent)
         self._lock = asyncio.Lock()
         self._known: tuple[float, dict[str, dict[str, Any]]] = (0.0, {})
 
@@ -67,7 +69,9 @@ class Readiness:
         for url in self._services.settings.gateway.ready_urls:
             named[url] = lambda url=url: self._process(url)  # type: ignore[misc]
         results = await asyncio.gather(*(_outcome(check) for check in named.values()))
-        return dict(zip(named, results, strict=True))
+        # A full disk refuses input only: what is stored can be searched, so this says it and stays ready.
+        disk = {"disk": {"ok": True, "detail": self._disk.full()}}
+        return dict(zip(named, results, strict=True)) | disk
 
     async def _bus(self) -> None:
         """A leader for every partition of every topic of the catalogue."""

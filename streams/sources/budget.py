@@ -50,11 +50,13 @@ class ReadGate:
     """Who may read while unfinished input fills the memory: one connection after the other.
 
     Below `limit` everybody reads. Above it only one that is within a frame does, until its frame is complete: so memory
-    stays under the limit and one frame, and half-read frames never block each other for good.
+    stays under the limit and one frame, and half-read frames never block each other for good. One that holds nothing
+    may begin beyond the limit, up to a quarter more: so those that fill the memory do not silence the others.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._reserve = limit // 4
         self.held = 0
         self._owner: object | None = None
         self._changed = asyncio.Event()
@@ -66,11 +68,13 @@ class ReadGate:
         self.held -= size
         self._changed.set()
 
-    async def enter(self, who: object, *, unfinished: bool) -> None:
-        """Return when `who` may read once more; `unfinished`: it has read a part of a frame."""
+    async def enter(self, who: object, *, unfinished: bool, holds: int = 0) -> None:
+        """Return when `who` may read once more; `unfinished`: it has read a part of a frame; `holds`: bytes of it."""
         while self.held >= self._limit and self._owner is not who:
             if unfinished and self._owner is None:
                 self._owner = who
+                return
+            if not holds and not unfinished and self.held < self._limit + self._reserve:
                 return
             self._changed.clear()
             await self._changed.wait()

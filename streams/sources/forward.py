@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import structlog
 
+from streams.disk import DiskWatch
 from streams.process.held import Documents
 from streams.settings import Forward, WrongSettings
 from streams.sources.durable import BulkDurable
@@ -38,12 +39,13 @@ class ForwardServer:
         durable: BulkDurable,
         cluster: Callable[[], str],
         clock: Callable[[], int],
-        nonce: Callable[[], bytes] = lambda: os.urandom(16),
+        nonce: Callable[[], bytes] = lambda: os.urandom(32),
         documents: Documents | None = None,
+        disk: DiskWatch | None = None,
     ) -> None:
         check(settings)
         self._settings = settings
-        self._shared = Shared(settings, durable, cluster, clock, documents)
+        self._shared = Shared(settings, durable, cluster, clock, documents, disk)
         self._durable = durable
         self._nonce = nonce
         self._hostname = socket.gethostname()
@@ -122,6 +124,11 @@ def check(settings: Forward) -> None:
         )
     if settings.key_file and not settings.certificate_file:
         raise WrongSettings("EVENTSPHERE_FORWARD__KEY_FILE (forward.key_file): needs certificate_file too")
+    if settings.username and not settings.shared_key.get_secret_value():
+        raise WrongSettings(
+            "EVENTSPHERE_FORWARD__USERNAME (forward.username): the protocol knows users beside a shared key only: set "
+            "EVENTSPHERE_FORWARD__SHARED_KEY too"
+        )
     protected = settings.shared_key.get_secret_value() or settings.client_ca_file
     if not protected and not loopback(settings.host):
         raise WrongSettings(

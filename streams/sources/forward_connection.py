@@ -13,6 +13,7 @@ from contextlib import suppress
 import structlog
 
 from schemas.catalogue import declared
+from streams.disk import DiskWatch
 from streams.errors import Invalid
 from streams.logs import TAG
 from streams.metrics import OWN_ERRORS, RECEIVED
@@ -33,7 +34,8 @@ log = structlog.get_logger(__name__)
 READ_BYTES = 256 << 10
 FRAME_SLACK_BYTES = 64 << 10
 IN_FLIGHT_BYTES = 16 << 20
-"""Of one connection: received and not yet in Kafka; beyond it nothing more is read from it."""
+"""Of one connection: received and not yet in Kafka; beyond it, or a quarter of all, nothing more is read from it."""
+DISK_S = 1.0
 HANDSHAKE_S = 10.0
 HANDSHAKE_BYTES = 8 << 10
 FRAME_S = 60.0
@@ -59,8 +61,14 @@ class Shared:
         cluster: Callable[[], str],
         clock: Callable[[], int],
         documents: Documents | None = None,
+        disk: DiskWatch | None = None,
     ) -> None:
         self.settings = settings
+        self.secrets = auth.Secrets(
+            settings.shared_key.get_secret_value(), settings.username, settings.password.get_secret_value()
+        )
+        self.disk = disk or DiskWatch("", 100)
+        self.share = min(IN_FLIGHT_BYTES, settings.max_in_flight_bytes // 4)
         self.durable = durable
         self.cluster = cluster
         self.clock = clock
@@ -138,14 +146,15 @@ class Connection:
 
     async def _read(self, nonce: bytes, hostname: str) -> None:
         with suppress(Closed, ConnectionError, TimeoutError):
-            if self._shared.settings.shared_key.get_secret_value():
+            if self._shared.secrets.shared_key:
                 await self._handshake(nonce, hostname)
             await self._receive()
 
     async def _handshake(self, nonce: bytes, hostname: str) -> None:
-        key = self._shared.settings.shared_key.get_secret_value()
+        secrets = self._shared.secrets
+        greeting = auth.Greeting(nonce[: len(nonce) // 2], nonce[len(nonce) // 2 :])
         splitter = Splitter(HANDSHAKE_BYTES)
-        self._writer.write(auth.helo(nonce))
+        self._writer.write(auth.helo(greeting, secrets))
         frames: list[bytes] = []
         try:
             async with asyncio.timeout(HANDSHAKE_S):
@@ -156,7 +165,7 @@ class Connection:
                     frames = splitter.feed(data)
                     if splitter.error and not frames:
                         raise splitter.error
-            pong, known = auth.answer(frames[0], nonce, key, hostname)
+            pong, wrong = auth.answer(frames[0], greeting, secrets, hostname)
         except Invalid as error:
             self._refuse("unauthorized", f"handshake: {error}")
             raise Closed from None
@@ -164,15 +173,23 @@ class Connection:
             self._refuse("unauthorized", f"no PING within {HANDSHAKE_S:.0f} s")
             raise Closed from None
         await self._write(pong)
-        if not known:
-            self._refuse("unauthorized", "the sender's shared key is another one")
+        if wrong:
+            self._refuse("unauthorized", wrong)
             raise Closed
         await self._take(b"".join((*frames[1:], splitter.pending)))
 
+    async def _room(self) -> None:
+        """Return when the disk has some: until then nothing is read, and so nothing acknowledged."""
+        while why := self._shared.disk.full():
+            self._refuse("disk_full", why)
+            await asyncio.sleep(DISK_S)
+
     async def _receive(self) -> None:
         while True:
-            await self._shared.gate.enter(self, unfinished=len(self._splitter) > 0)
-            while self._in_flight >= IN_FLIGHT_BYTES:
+            await self._room()
+            unfinished = len(self._splitter) > 0
+            await self._shared.gate.enter(self, unfinished=unfinished, holds=self._in_flight)
+            while self._in_flight >= self._shared.share:
                 self._settled.clear()
                 await self._settled.wait()
             patience = FRAME_S if len(self._splitter) else self._shared.settings.idle_timeout_s

@@ -15,6 +15,7 @@ import uvloop
 
 from streams import logs
 from streams.bulk import BulkProducer
+from streams.disk import DiskWatch
 from streams.errors import Fatal
 from streams.intake import of_process
 from streams.probes import Probes
@@ -51,12 +52,15 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         documents.refresh()
         looking = asyncio.create_task(documents.keep(), name="process-documents")
         stack.push_async_callback(_cancelled, looking)
-        server = forward.ForwardServer(settings.forward, durable, lambda: kube.local_name, now_ms, documents=documents)
+        disk = DiskWatch(settings.data_dir, settings.full_disk_percent)
+        server = forward.ForwardServer(
+            settings.forward, durable, lambda: kube.local_name, now_ms, documents=documents, disk=disk
+        )
         probes = Probes(
             settings.worker.metrics_host,
             settings.worker.metrics_port,
             lambda: [] if server.listening else ["forward"],
-            lambda: kube.problems.current,
+            lambda: kube.problems.current | ({"disk": why} if (why := disk.full()) else {}),
         )
         await probes.start()
         stack.push_async_callback(probes.close)

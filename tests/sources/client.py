@@ -46,14 +46,20 @@ class Sender:
     """Blocking; `shared_key` makes it answer the HELO."""
 
     def __init__(
-        self, port: int, *, shared_key: str = "", tls: ssl.SSLContext | None = None, timeout_s: float = 60
+        self,
+        port: int,
+        *,
+        shared_key: str = "",
+        user: tuple[str, str] = ("", ""),
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = 60,
     ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._unpacker = msgpack.Unpacker()
         if shared_key:
-            self._handshake(shared_key.encode())
+            self._handshake(shared_key.encode(), *(each.encode() for each in user))
 
     def __enter__(self) -> Sender:
         return self
@@ -87,12 +93,14 @@ class Sender:
         except ConnectionError:
             return True
 
-    def _handshake(self, key: bytes) -> None:
+    def _handshake(self, key: bytes, name: bytes, password: bytes) -> None:
         kind, options = self.receive()
         assert kind == "HELO"
         salt, host, nonce = b"\xff\x00salt-of-16-byte", b"sender", options["nonce"]
         proof = hashlib.sha512(salt + host + nonce + key).hexdigest()
-        self.send(_ping(host, salt, proof))
+        asked = options["auth"]
+        user_proof = hashlib.sha512(asked + name + password).hexdigest() if asked else ""
+        self.send(_ping(host, salt, proof, name if asked else b"", user_proof))
         kind, known, reason, server, theirs = self.receive()
         assert kind == "PONG"
         if not known:
@@ -100,7 +108,7 @@ class Sender:
         assert theirs == hashlib.sha512(salt + server.encode() + nonce + key).hexdigest()
 
 
-def _ping(host: bytes, salt: bytes, proof: str) -> bytes:
+def _ping(host: bytes, salt: bytes, proof: str, user: bytes, user_proof: str) -> bytes:
     """As Fluent Bit packs it: the salt's random bytes as a string."""
-    fields = (b"PING", host, salt, proof.encode(), b"", b"")
+    fields = (b"PING", host, salt, proof.encode(), user, user_proof.encode())
     return b"\x96" + b"".join(bytes(msgpack.Packer(use_bin_type=False).pack(field)) for field in fields)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -24,6 +25,7 @@ from deploy.local.broker import Broker
 from schemas.base import digest
 from streams import topics
 from streams.bulk import BulkProducer
+from streams.disk import DiskWatch
 from streams.producer import Producer
 from streams.settings import Forward, Kafka, WrongSettings
 from streams.sources.durable import BulkDurable
@@ -35,12 +37,12 @@ NOW_MS = 1_800_000_000_000
 
 
 @asynccontextmanager
-async def server(kafka: Kafka, **settings: Any) -> AsyncIterator[ForwardServer]:
+async def server(kafka: Kafka, disk: DiskWatch | None = None, **settings: Any) -> AsyncIterator[ForwardServer]:
     producer = Producer(kafka, "tests.forward")
     await producer.start()
     bulk = BulkProducer(kafka, "tests.forward")
     durable = BulkDurable("forward", producer, bulk)
-    forward = ForwardServer(Forward(port=0, **settings), durable, lambda: "local", lambda: NOW_MS)
+    forward = ForwardServer(Forward(port=0, **settings), durable, lambda: "local", lambda: NOW_MS, disk=disk)
     await forward.start()
     try:
         yield forward
@@ -150,6 +152,80 @@ async def test_the_shared_key(platform_kafka: Kafka) -> None:
         assert refused("unauthorized") == before + 2
 
 
+async def test_a_user_beside_the_shared_key(platform_kafka: Kafka) -> None:
+    secrets: dict[str, Any] = {"shared_key": SecretStr("key"), "username": "node", "password": SecretStr("right")}
+    async with server(platform_kafka, **secrets) as forward:
+
+        def send(name: str, password: str) -> None:
+            with Sender(forward.port, shared_key="key", user=(name, password)) as sender:
+                sender.acked("u", frame("packed", "t", [[1, {}]], chunk="u"))
+
+        await off(send, "node", "right")
+        for wrong in (("node", "wrong"), ("other", "right"), ("", "")):
+            with pytest.raises(Refused, match="username/password mismatch"):
+                await off(send, *wrong)
+
+
+async def test_a_full_disk_stops_input_until_there_is_room_again(platform_kafka: Kafka) -> None:
+    free = 5
+
+    def statvfs(_: str) -> Any:
+        return SimpleNamespace(f_blocks=100, f_bfree=free, f_bavail=free)
+
+    now = iter(range(10**6))
+    disk = DiskWatch("/data", 90, statvfs, lambda: next(now))
+    async with server(platform_kafka, disk=disk) as forward:
+        with Sender(forward.port) as sender:
+            sender.send(frame("packed", "t", [[1, {}]], chunk="full"))
+            sender.socket.settimeout(2.5)
+            with pytest.raises(TimeoutError):
+                await off(sender.receive)
+            assert refused("disk_full") > 0
+            free = 50
+            sender.socket.settimeout(60)
+            assert await off(sender.receive) == {"ack": "full"}
+
+
+async def test_a_noisy_sender_does_not_silence_the_others(platform_kafka: Kafka) -> None:
+    """Four connections hold all that may be in flight, and Kafka takes none of it; a fifth is read all the same."""
+    entries = [[1, {"log": "x" * 1000}]] * 300
+    async with server(platform_kafka, max_in_flight_bytes=8 << 20) as forward:
+        taken: list[str] = []
+        stuck = asyncio.Event()
+        send_bulks = forward._durable.send_bulks
+
+        async def only_quiet(bulks: Any) -> Any:
+            if any(bulk.spread.startswith("noisy") for bulk in bulks):
+                taken.append("noisy")
+                await stuck.wait()
+            return await send_bulks(bulks)
+
+        forward._durable.send_bulks = only_quiet  # type: ignore[method-assign]
+
+        def noisy(number: int) -> None:
+            with Sender(forward.port) as sender:
+                for turn in range(9):
+                    chunk = f"noisy{number}-{turn}"
+                    sender.send(frame("packed", "t", entries, chunk=chunk))
+                acks = {sender.receive()["ack"] for _ in range(9)}
+                assert acks == {f"noisy{number}-{turn}" for turn in range(9)}
+
+        def quiet() -> None:
+            with Sender(forward.port) as sender:
+                sender.acked("quiet", frame("packed", "t", [[1, {}]], chunk="quiet"))
+
+        with ThreadPoolExecutor(8) as threads:
+            loop = asyncio.get_running_loop()
+            senders = [loop.run_in_executor(threads, noisy, number) for number in range(4)]
+            async with asyncio.timeout(60):
+                while forward._shared.gate.held < 8 << 20:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            await loop.run_in_executor(threads, quiet)
+            stuck.set()
+            await asyncio.gather(*senders)
+        assert forward._shared.gate.held == 0
+
+
 async def test_tls_and_client_certificates(platform_kafka: Kafka, tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -158,7 +234,10 @@ async def test_tls_and_client_certificates(platform_kafka: Kafka, tmp_path: Path
     for each in (known, unknown):
         authority.configure_trust(each)
     authority.issue_cert("sender").configure_cert(known)
-    files = {"certificate_file": str(tmp_path / "server.pem"), "client_ca_file": str(tmp_path / "ca.pem")}
+    files: dict[str, Any] = {
+        "certificate_file": str(tmp_path / "server.pem"),
+        "client_ca_file": str(tmp_path / "ca.pem"),
+    }
     async with server(platform_kafka, **files) as forward:
 
         def send(tls: ssl.SSLContext) -> None:
@@ -172,7 +251,14 @@ async def test_tls_and_client_certificates(platform_kafka: Kafka, tmp_path: Path
 
 @pytest.mark.parametrize(
     "given",
-    [{"host": "0.0.0.0"}, {"host": "::"}, {"host": "example.org"}, {"client_ca_file": "ca.pem"}, {"key_file": "k.pem"}],
+    [
+        {"host": "0.0.0.0"},
+        {"host": "::"},
+        {"host": "example.org"},
+        {"client_ca_file": "ca.pem"},
+        {"key_file": "k.pem"},
+        {"username": "u"},
+    ],
 )
 def test_it_does_not_start_open_to_the_network(given: dict[str, str]) -> None:
     with pytest.raises(WrongSettings, match="EVENTSPHERE_FORWARD__"):
