@@ -53,4 +53,5 @@ def shown(item: Mapping[str, Any]) -> dict[str, Any]:
     about: Mapping[str, Any] = kubernetes if isinstance(kubernetes, dict) else {}
     place = {name: str(about.get(field) or "") for name, field in PLACES.items()}
     more = {"place": place, "cluster": str(record.get("cluster") or "")}
-    return {**item, **more, "text": line, "level": level(line), "here": False}
+    bad = level(line) or level(str(record.get("level") or record.get("severity") or ""))
+    return {**item, **more, "text": line, "level": bad, "here": False}

@@ -20,7 +20,10 @@ from streams.sinks.index.port import Hit, Index, Page, Query
 
 log = structlog.get_logger(__name__)
 
-A_PAGE = 2000
+A_PAGE, LEAST, MOST = 500, 20, 5000
+"""Records of the first page, and of the smallest and largest of the following."""
+PAGE_BYTES = 4 << 20
+"""What a page should come to: long lines make short pages."""
 TRIES = 8
 FIRST_PAUSE_S = 0.25
 MAX_PAUSE_S = 8.0
@@ -35,7 +38,18 @@ class CutShort(Exception):
     """The stream ends before its end: the connection is cut so that nobody takes it for whole."""
 
 
-async def pages(index: Index, query: Query, first: Page, limit: int) -> AsyncIterator[list[Hit]]:
+class Pace:
+    """How many records the next page is of: twice as many at most as the last, as many as `PAGE_BYTES` hold."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def wrote(self, count: int, nbytes: int) -> None:
+        fitting = PAGE_BYTES * count // max(1, nbytes)
+        self.size = max(LEAST, min(MOST, 2 * self.size, fitting))
+
+
+async def pages(index: Index, query: Query, first: Page, limit: int, pace: Pace) -> AsyncIterator[list[Hit]]:
     """Every page from `first` on, `limit` records at most (0: all). An index that is away is asked again for a while;
     raises Failure when it stays so."""
     page, left = first, limit
@@ -46,7 +60,7 @@ async def pages(index: Index, query: Query, first: Page, limit: int) -> AsyncIte
         left -= len(items)
         if not page.next or (limit and left <= 0):
             return
-        page = await patiently(index, msgspec.structs.replace(query, cursor=page.next, count=False))
+        page = await patiently(index, msgspec.structs.replace(query, cursor=page.next, count=False, limit=pace.size))
 
 
 async def patiently(index: Index, query: Query) -> Page:
@@ -63,13 +77,15 @@ async def patiently(index: Index, query: Query) -> Page:
 async def streamed(index: Index, query: Query, first: Page, limit: int, format_: str) -> AsyncIterator[bytes]:
     """The body of an export. What breaks it off is said in a last line, and the connection is cut."""
     render, head, problem = FORMATS[format_]
-    count = 0
+    count, pace = 0, Pace(query.limit)
     if head:
         yield head
     try:
-        async for hits in pages(index, query, first, limit):
-            yield render(hits)
+        async for hits in pages(index, query, first, limit, pace):
+            piece = render(hits)
+            yield piece
             count += len(hits)
+            pace.wrote(len(hits), len(piece))
     except Failure as error:
         log.warning("export.cut_short", reason=error.reason, records=count)
         yield problem(f"cut short after {count} records: {error.reason}")

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from gateway import log_export
-from gateway.log_export import A_PAGE, CutShort, streamed
+from gateway.log_export import CutShort, Pace, streamed
 from streams.batch import batch_of
 from streams.errors import Retryable
 from streams.record import Record
@@ -21,6 +21,7 @@ from streams.settings import Index as IndexSettings
 from streams.settings import Settings
 from streams.sinks.index.port import Index, Kind, Page, Query, open_index
 
+A_PAGE = 2000
 NOON = 1_795_608_000_000
 ALL = Query(kind=Kind.LOGS, limit=A_PAGE, oldest_first=True)
 
@@ -58,6 +59,7 @@ async def filled(folder: Path, count: int) -> Index:
 async def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Index]:
     monkeypatch.setattr(log_export, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(log_export, "MAX_PAUSE_S", 0.001)
+    monkeypatch.setattr(log_export, "MOST", A_PAGE)
     found = await filled(tmp_path, 3 * A_PAGE + 10)
     yield found
     await found.close()
@@ -100,6 +102,17 @@ async def test_a_limit_is_kept_over_pages(index: Index) -> None:
     for limit in (1, A_PAGE, A_PAGE + 1, 10**6):
         body = b"".join([piece async for piece in streamed(index, ALL, first, limit, "lines")])
         assert body.count(b"\n") == min(limit, 3 * A_PAGE + 10)
+
+
+def test_long_lines_make_short_pages() -> None:
+    pace = Pace(500)
+    pace.wrote(500, 500 * 400)
+    assert pace.size == 1000
+    pace.wrote(1000, 1000 * (2 << 20))
+    assert pace.size == log_export.LEAST
+    for _ in range(20):
+        pace.wrote(pace.size, pace.size * 100)
+    assert pace.size == log_export.MOST
 
 
 @pytest.mark.long
