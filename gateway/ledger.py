@@ -222,7 +222,7 @@ def entry(
         expired=found.expired,
         refused_at_source=refused,
         documents=documents,
-        repeats=max(0, indexed - documents),
+        repeats=max(0, indexed + former.get(Fate.INDEXED.value, 0) - documents),
         adds_up=not problems,
         places=places,
         bytes=_bytes(found, of),
