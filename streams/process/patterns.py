@@ -112,6 +112,30 @@ def detecting(raw: bytes) -> Callable[[bytes], bool]:
     return test
 
 
+def sorting(raws: Sequence[bytes | None]) -> Callable[[bytes], list[int]]:
+    """Which of the patterns for raw JSON match in it, in one pass; those that are None always do."""
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.never_capture = True
+    options.never_nl = True
+    always = [number for number, raw in enumerate(raws) if raw is None]
+    numbers = [number for number, raw in enumerate(raws) if raw is not None]
+    if not numbers:
+        return lambda data: always
+    found = re2.Set.SearchSet(options)
+    for raw in raws:
+        if raw is not None:
+            found.Add(raw)
+    found.Compile()
+    match = found.Match
+
+    def sort(data: bytes) -> list[int]:
+        hits = match(data)
+        return sorted([*always, *(numbers[hit] for hit in hits)]) if hits else always
+
+    return sort
+
+
 def raw_of(text: str) -> bytes | None:
     """What raw JSON holds wherever `text`, a pattern of one's own, may match; None: nothing is known."""
     literals = of_pattern(text)

@@ -16,11 +16,10 @@ from streams.process import patterns
 from streams.process.candidates import Scan, every, of_literals, scan_for
 from streams.process.masking import Masking
 from streams.process.parsing import Parsing
-from streams.process.rewriting import Editing, repaired
-from streams.process.selectors import condition, literals
+from streams.process.rewriting import Editing, opened
+from streams.process.selectors import condition, literals, names_in
 from streams.rules.compiler import compile_all
 from streams.rules.literals import Prefilter
-from streams.sinks.index import fields
 from streams.sinks.index.ids import key_id, place_id
 
 
@@ -61,14 +60,7 @@ class Processed(NamedTuple):
         return position if self.positions is None else self.positions[position]
 
 
-Action = Callable[[Editing], bool]
-
-
-class _Steps(NamedTuple):
-    """One document's steps, ready to be used."""
-
-    name: str
-    plan: tuple[tuple[Step, Action | Sample | Drop], ...]
+Action = Masking | Parsing | Sample | Drop
 
 
 class Processor:
@@ -76,8 +68,12 @@ class Processor:
 
     def __init__(self, documents: Iterable[Document]) -> None:
         self.documents = tuple(document for document in documents if document.enabled and document.steps)
-        self._steps = [_Steps(document.name, tuple(map(_ready, document.steps))) for document in self.documents]
-        self._evaluate = compile_all([condition(document.select) for document in self.documents])
+        self._plans = [[_ready(document, step) for step in document.steps] for document in self.documents]
+        self.needs_ids = any(isinstance(step, Sample) for document in self.documents for step in document.steps)
+        """Whether what becomes of a record depends on its id."""
+        trees = [condition(document.select) for document in self.documents]
+        self._evaluate = compile_all(trees)
+        self._names = names_in(trees)
         needs = [_need(document) for document in self.documents]
         self._scan: Scan = every if None in needs else scan_for([need for need in needs if need is not None])
         self._maybe = _maybe(self.documents)
@@ -99,20 +95,34 @@ class Processor:
 
     def one(self, value: bytes, id_: str) -> Done:
         """What becomes of one record. Raises ValueError when it is no JSON object."""
-        found = fields.decode(value)
-        record = found["data"] if "specversion" in found and isinstance(found.get("data"), dict) else found
-        hits = self._evaluate(record)
+        record = opened(value)
+        hits = self._evaluate(record.some(self._names))
         if not hits:
             return Done(value)
-        work = _Work(value, id_)
+        touches: list[Touch] = []
+        masks: list[Masking] = []
         for hit in hits:
-            steps = self._steps[hit]
-            for step, action in steps.plan:
-                if work.do(steps.name, step, action):
-                    work.touches.append(Touch(steps.name, step))
-                if work.dropped:
-                    return Done(None, tuple(dict.fromkeys(work.touches)))
-        return Done(work.value(), tuple(dict.fromkeys(work.touches)))
+            for touch, action in self._plans[hit]:
+                if isinstance(action, Masking):
+                    masks.append(action)
+                elif isinstance(action, Sample):
+                    if not kept(id_, touch.document, action):
+                        return Done(None, (*touches, touch))
+                    continue
+                elif isinstance(action, Drop):
+                    return Done(None, (*touches, touch))
+                if action(record):
+                    if touch not in touches:
+                        touches.append(touch)
+                    if isinstance(action, Parsing):
+                        _mask_parsed(record, masks, action)
+        return Done(record.value() if record.changed else value, tuple(touches))
+
+
+def _mask_parsed(record: Editing, masks: Sequence[Masking], parsing: Parsing) -> None:
+    """What the text hid, say by escaping it, may come to light by parsing."""
+    for mask in masks:
+        mask.field(record, parsing.into)
 
 
 class Run:
@@ -128,13 +138,13 @@ class Run:
 
     def look(self, start: int, stop: int) -> None:
         """Process the records at positions [start, stop)."""
-        batch, one = self._batch, self._processor.one
+        batch, one, ids = self._batch, self._processor.one, self._processor.needs_ids
         messages = batch.messages[start:stop]
         values: list[bytes] = [value or b"" for value in map(type(messages[0]).value, messages)]
         for place in self._processor.candidates(values):
             value = values[place]
             try:
-                done = one(value, record_id(batch.topic_id, batch.partition, messages[place]))
+                done = one(value, record_id(batch.topic_id, batch.partition, messages[place]) if ids else "")
             except ValueError as error:
                 self._bad[start + place] = str(error)
                 continue
@@ -160,38 +170,6 @@ class Run:
         return Processed(left, positions, self._dropped, touched, self._bad)
 
 
-class _Work:
-    """One record on its way through the documents that select it."""
-
-    def __init__(self, value: bytes, id_: str) -> None:
-        self._given = value
-        self._id = id_
-        self._editing: Editing | None = None
-        self._masks: list[Masking] = []
-        self.touches: list[Touch] = []
-        self.dropped = False
-
-    def do(self, document: str, step: Step, action: Action | Sample | Drop) -> bool:
-        """Do one step; whether it did anything."""
-        if isinstance(action, (Drop, Sample)):
-            self.dropped = isinstance(action, Drop) or not kept(self._id, document, action)
-            return self.dropped
-        if self._editing is None:
-            self._editing = Editing(repaired(self._given))
-        if isinstance(action, Masking):
-            self._masks.append(action)
-        if not action(self._editing):
-            return False
-        if isinstance(action, Parsing):
-            # What the text hid, say by escaping it, may come to light by parsing.
-            for mask in self._masks:
-                mask.field(self._editing, action.into)
-        return True
-
-    def value(self) -> bytes:
-        return self._editing.value() if self._editing is not None and self._editing.changed else self._given
-
-
 def kept(id_: str, document: str, sample: Sample) -> bool:
     """Whether a record is among those kept: its id decides, in each document anew."""
     sha = hashlib.blake2b(f"{document}\n{id_}".encode("utf-8", "surrogatepass"), digest_size=8)
@@ -203,16 +181,16 @@ def record_id(topic_id: str, partition: int, message: Message) -> str:
     return key_id(message.key()) or place_id(topic_id, partition, message.offset())
 
 
-def _ready(step: Drop | Sample | Mask | Parse) -> tuple[Step, Action | Sample | Drop]:
+def _ready(document: Document, step: Drop | Sample | Mask | Parse) -> tuple[Touch, Action]:
     match step:
         case Drop():
-            return Step.DROP, step
+            return Touch(document.name, Step.DROP), step
         case Sample():
-            return Step.SAMPLE, step
+            return Touch(document.name, Step.SAMPLE), step
         case Mask():
-            return Step.MASK, Masking(step)
+            return Touch(document.name, Step.MASK), Masking(step)
         case Parse():
-            return Step.PARSE, Parsing(step)
+            return Touch(document.name, Step.PARSE), Parsing(step)
 
 
 def _need(document: Document) -> bytes | None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+
+from schemas.base import UNREADABLE
+from streams.sinks.index import fields
 
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _text = msgspec.json.Decoder(str).decode
@@ -19,7 +23,7 @@ class Editing:
     __slots__ = ("_outer", "changed", "top")
 
     def __init__(self, value: bytes) -> None:
-        """`value`: a JSON object that `fields.decode` reads."""
+        """`value`: UTF-8. Raises one of UNREADABLE when it is no JSON object."""
         self.changed = False
         self._outer: dict[str, msgspec.Raw] | None = None
         self.top: dict[str, msgspec.Raw] = _raw(value)
@@ -53,10 +57,24 @@ class Editing:
         self.top = {names.get(name, name): raw for name, raw in self.top.items()}
         self.changed = True
 
+    def some(self, names: Iterable[str] | None) -> dict[str, Any]:
+        """The fields of these names (None: all), decoded."""
+        top = self.top
+        return {name: _decode(top[name]) for name in (top if names is None else names) if name in top}
+
     def value(self) -> bytes:
         if self._outer is None:
             return encode(self.top)
         return encode(self._outer | {"data": msgspec.Raw(encode(self.top))})
+
+
+def opened(value: bytes) -> Editing:
+    """Raises ValueError saying what `value` is when it is no JSON object."""
+    try:
+        return Editing(repaired(value))
+    except UNREADABLE:
+        fields.decode(value)
+        raise
 
 
 def repaired(value: bytes) -> bytes:

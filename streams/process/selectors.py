@@ -59,6 +59,29 @@ def literals(select: Select) -> Literals | None:
     return max(found, key=lambda need: (min(map(len, need)), -len(need), sorted(need)), default=None)
 
 
+def names_in(trees: Iterable[Node]) -> frozenset[str] | None:
+    """The fields of a record's top level that conditions look at; None: at the record as a whole."""
+    out: set[str] = set()
+    stack: list[Node] = list(trees)
+    while stack:
+        match stack.pop():
+            case nodes.Path(parts=(str(name), *_)):
+                out.add(name)
+            case nodes.Path():
+                return None
+            case nodes.Not(operand=operand) | nodes.Size(operand=operand):
+                stack.append(operand)
+            case nodes.All(operands=operands) | nodes.Any(operands=operands):
+                stack.extend(operands)
+            case nodes.Compare(left=left, right=right) | nodes.Arithmetic(left=left, right=right):
+                stack += [left, right]
+            case nodes.TextTest(target=left, argument=right):
+                stack += [left, right]
+            case nodes.Has(path=path):
+                stack.append(path)
+    return frozenset(out)
+
+
 def _exact(select: Select) -> Iterable[tuple[tuple[str, ...], Values]]:
     for name, path in PATHS.items():
         if values := getattr(select, name):
