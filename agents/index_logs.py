@@ -14,7 +14,7 @@ import faust
 import msgspec
 
 from schemas.accounts import QuotaExceeded
-from streams.accounts import Report, log_places
+from streams.accounts import Report, log_places, no_places
 from streams.batch import Batch
 from streams.errors import Invalid
 from streams.metrics import PROCESSED, PROCESSED_BYTES
@@ -95,7 +95,7 @@ def register(worker: Worker) -> None:
     documents = Documents(worker.settings.process.dir)
     documents.start()
     index = worker.index()
-    source = worker.source(NAME, [TOPIC], log_places)
+    source = worker.source(NAME, [TOPIC], log_places if worker.settings.worker.count_places else no_places)
     write = writer_of(index, documents)
     if quotas := worker.settings.quotas:
         held = worker.view(QUOTAS, msgspec.json.Decoder(QuotaExceeded).decode)

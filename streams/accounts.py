@@ -120,6 +120,11 @@ def log_places(messages: Sequence[Message]) -> list[Place]:
     return out
 
 
+def no_places(messages: Sequence[Message]) -> list[Place]:
+    """For records that are not to be told apart."""
+    return [NOWHERE] * len(messages)
+
+
 class _Involved(msgspec.Struct, frozen=True, gc=False):
     namespace: str | None = None
 

@@ -59,8 +59,8 @@ class Tier(Section):
 
 
 class Index(Section):
-    url: str = ""
-    """Empty: tantivy in the data directory."""
+    url: str = Field("", pattern=r"^$|^https?://[^/]+")
+    """Such as https://elasticsearch:9200. Empty: tantivy in the data directory."""
     api_key: SecretStr = SecretStr("")
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -213,7 +213,8 @@ class Gateway(Section):
     max_streams: int = Field(64, ge=0)
     """Live streams (SSE) at the same time; each has a Kafka consumer of its own."""
     ready_urls: list[str] = []
-    """Readiness of other processes that counts as the gateway's own (`eventsphere up` names worker and sources)."""
+    """Readiness of other processes that counts as the gateway's own, as URL or NAME=URL (`eventsphere up` names worker
+    and sources)."""
 
 
 class Jenkins(Section):
@@ -253,6 +254,9 @@ class Worker(Section):
     dead_letter_limit: int = Field(1000, ge=1)
     """Dead letters of unknown cause a worker writes within a minute before it stops itself."""
     window_lateness_s: float = Field(0.0, ge=0)
+    count_places: bool = True
+    """Whether the ledger tells clusters, namespaces and tenants of logs apart, and quotas can be by them: about 0.7 us a
+    record."""
 
 
 class Quota(Section):
