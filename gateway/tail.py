@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, NamedTuple
 
@@ -55,6 +55,8 @@ class Wanted(NamedTuple):
     """0: only what comes from now on."""
     keep: Mapping[str, Keep | None] = {}
     skip: bool = False
+    shape: Callable[[Record], Record | None] | None = None
+    """How a record is shown, before `keep` is asked; None: not at all."""
 
 
 class Tail:
@@ -155,9 +157,10 @@ class Tail:
                 continue
             record = as_record(message.topic(), message.partition(), message)
             self._positions[record.topic][record.partition] = record.offset + 1
-            keep = self._wanted.keep.get(record.topic)
-            if keep is None or keep(record.value, record.timestamp_ms):
-                out.append(event(record, self._here))
+            keep, shape = self._wanted.keep.get(record.topic), self._wanted.shape
+            shown = record if shape is None else shape(record)
+            if shown is not None and (keep is None or keep(shown.value, shown.timestamp_ms)):
+                out.append(event(shown, self._here))
         if out or time.monotonic() - self._told_s > TOLD_S:
             self._hand_over(b"".join(out))
             if self._wanted.skip and (self._pieces.full() or time.monotonic() - self._told_s > SLOW_S):

@@ -16,6 +16,7 @@ from fastapi.responses import StreamingResponse
 from gateway import console_stats, stream_filter
 from gateway.api.streams import HEADERS, HEARTBEAT_S, open_tail
 from gateway.authentication import from_cookie
+from gateway.documents import as_indexed
 from gateway.lists import Names, Text
 from gateway.pages import Viewer, viewer
 from gateway.problems import Problem
@@ -50,7 +51,7 @@ async def live(
             raise Problem(403, "Forbidden", "this needs the scope logs:read", scope="logs:read")
         places = {"cluster": cluster, "namespace": namespace, "pod": pod, "container": container}
         keep = stream_filter.keep(TOPIC, who, condition="", places=places, text=q)
-        following = open_tail(kit, Wanted((TOPIC,), None, 0, {TOPIC: keep}, skip=True))
+        following = open_tail(kit, Wanted((TOPIC,), None, 0, {TOPIC: keep}, skip=True, shape=as_indexed(view.request)))
     return StreamingResponse(_events(view, following), media_type="text/event-stream", headers=HEADERS)
 
 

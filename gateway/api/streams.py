@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from gateway import resume, stream_filter, times
 from gateway.authentication import authenticate
 from gateway.deps import Kit, Principal, need
+from gateway.documents import LOGS, as_indexed
 from gateway.lists import Names, Text
 from gateway.problems import Problem
 from gateway.services import Services
@@ -61,13 +62,15 @@ async def stream(
     """Records as they come. `data` is `{topic, partition, offset, key, time, record}`; `id` is where to go on: send it
     back as `Last-Event-ID`. `q` is in the query language of the logs list. `event: gap` `{topic, partition, from, to,
     reason}` says what is not in the stream. `start` (a time, or like `-15m`) begins in the past; `overflow=skip` leaves
-    out what a slow reader would only get late."""
+    out what a slow reader would only get late. Who may read logs but not their topic (`topics:logs:read`) gets them as
+    processing documents have them indexed."""
     topics = _topics(topic, who)
     places = {"cluster": cluster, "namespace": namespace, "pod": pod, "container": container}
     keep = {t: stream_filter.keep(t, who, condition=condition, places=places, text=q) for t in topics}
     point = resume.unpack(last_event_id, kit.sign_point) if last_event_id else None
     since_ms = times.parse("start", start, kit.clock())
-    wanted = Wanted(topics, point, since_ms, keep, overflow == "skip")
+    raw = who.may(f"topics:{LOGS}:read")
+    wanted = Wanted(topics, point, since_ms, keep, overflow == "skip", None if raw else as_indexed(request))
     lost = gap(topics[0], -1, -1, -1, "resume_point") if last_event_id and point is None else b""
 
     async def still_allowed() -> bool:

@@ -73,7 +73,7 @@ class Documents:
 
     def __init__(self, folder: str) -> None:
         """Reads nothing yet. `folder` empty: there are no documents, now or ever."""
-        self._folder = folder
+        self.folder = folder
         self._good: dict[str, list[Document]] = {}
         self._seen: Signature | None = None
         self.current: tuple[Document, ...] = ()
@@ -90,9 +90,9 @@ class Documents:
 
     def refresh(self) -> bool:
         """Look whether the files changed, and read them if so; whether there are other documents now."""
-        if not self._folder:
+        if not self.folder:
             return False
-        seen = signature(self._folder)
+        seen = signature(self.folder)
         if seen == self._seen:
             return False
         self._seen = seen
@@ -110,12 +110,12 @@ class Documents:
 
     async def keep(self) -> None:
         """Look again and again, beside the event loop. Never returns."""
-        while self._folder:
+        while self.folder:
             await asyncio.sleep(LOOK_S)
             await asyncio.to_thread(self.refresh)
 
     def _read(self) -> tuple[Document, ...]:
-        files, errors = in_folder(self._folder, WHAT)
+        files, errors = in_folder(self.folder, WHAT)
         if errors and not files:
             self.errors = errors
             return self.current

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from schemas.base import UNREADABLE
 from schemas.process_document import Document, Drop, Mask, Parse, Sample, Step
 from streams.batch import Batch, Message, with_value
 from streams.process import patterns
@@ -94,7 +95,13 @@ class Processor:
         return found if maybe is None else [position for position in found if maybe(values[position])]
 
     def one(self, value: bytes, id_: str) -> Done:
-        """What becomes of one record. Raises ValueError when it is no JSON object."""
+        """What becomes of one record. Raises ValueError when it is no JSON object, or nests too deeply."""
+        try:
+            return self._one(value, id_)
+        except UNREADABLE as error:
+            raise ValueError(f"not JSON: {error}") from None
+
+    def _one(self, value: bytes, id_: str) -> Done:
         record = opened(value)
         hits = self._evaluate(record.some(self._names))
         if not hits:

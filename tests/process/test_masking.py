@@ -146,6 +146,16 @@ def test_no_way_of_writing_it_gets_around(raw: bytes) -> None:
     assert b"jane" not in text
 
 
+@pytest.mark.parametrize("depth", [50, 400, 900, 5000])
+def test_however_deep_it_is_it_does_not_get_through(depth: int) -> None:
+    raw = b'{"x":' + b'{"y":[' * depth + b'"jane@x.de"' + b"]}" * depth + b"}"
+    done = processor("documents: [{name: a, steps: [{mask: {patterns: [mail]}}]}]").run(batch(raw))
+    if not done.bad:
+        assert done.batch is not None
+        assert b"jane" not in (done.batch.messages[0].value() or b"")
+    assert done.bad or depth < 900
+
+
 def test_what_parsing_brings_to_light_is_masked_too() -> None:
     text = """
 documents:

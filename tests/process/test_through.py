@@ -140,6 +140,27 @@ def test_tenants_preview_their_own_records_as_they_are_indexed(served: Served) -
     assert [item["before"]["log"] for item in found["items"]] == ["red ***"]
 
 
+def followed(served: Served, scope: str, namespace: str) -> list[str]:
+    """The first two lines a live stream of the logs gives."""
+    headers, params = served.token(scope), {"namespace": namespace, "start": "-5m"}
+    out: list[str] = []
+    with served.http.stream("GET", "/api/v1/streams/logs", params=params, headers=headers) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: "):
+                out.append(orjson.loads(line[6:])["record"]["log"])
+            if len(out) == 2:
+                break
+    return sorted(out)
+
+
+def test_a_live_stream_is_masked_unless_its_reader_may_read_the_topic(served: Served) -> None:
+    namespace = f"n{uuid4().hex[:8]}"
+    body = b"\n".join(value(log, namespace=namespace) for log in ("mail a@b.de", "quiet"))
+    assert served.http.post("/ingest/logs", content=body, headers=served.token("logs:write")).status_code == 202
+    assert followed(served, "logs:read", namespace) == ["mail ***", "quiet"]
+    assert followed(served, "topics:logs:read", namespace) == ["mail a@b.de", "quiet"]
+
+
 @pytest.mark.parametrize(
     ("document", "more", "field"),
     [
