@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from streams.sinks.index.embedded import counting, search
 from streams.sinks.index.embedded.commits import Commits
 from streams.sinks.index.embedded.compiled import compiled
 from streams.sinks.index.embedded.days import NEWER, OLDER, Day, day_of, name_of, paged, searchers, span
-from streams.sinks.index.embedded.folders import leftovers, nbytes
+from streams.sinks.index.embedded.folders import DRAFT, leftovers, nbytes, share_deleted, swap
 from streams.sinks.index.embedded.store import Lock, Shelf
 from streams.sinks.index.embedded.writer import Writer
 from streams.sinks.index.language import Node
@@ -38,6 +39,8 @@ LOCK_WAIT_S = 10.0
 """How long a starting writer waits for one that is just ending."""
 READERS = 2
 MAX_BUCKETS = 10_000
+REWRITE_SHARE = 0.5
+"""Deleted documents of a day beyond which it is written anew: tantivy gives their disk back in no other way."""
 
 
 class EmbeddedIndex:
@@ -145,7 +148,10 @@ class EmbeddedIndex:
         query = Query(kind=stored.kind, where=matching, start_ms=stored.from_ms, end_ms=stored.to_ms, limit=0)
         found = (await self.search(query)).total
         if found:
-            await self._writing(stored.kind).delete(number(stored), compiled(query))
+            writing = self._writing(stored.kind)
+            await writing.delete(number(stored), compiled(query))
+            if share_deleted(self.folder / stored.name) > REWRITE_SHARE:
+                await writing.rewrite(number(stored))
         return found
 
     async def _answer(self, query: Query, ask: Callable[[list[Day]], T]) -> T:
@@ -183,6 +189,26 @@ class _Writing:
 
     async def remove(self, day: int) -> None:
         await self._run(lambda: self._writer.remove(day))
+
+    async def rewrite(self, day: int) -> None:
+        """Write a day anew, in a process of its own; meanwhile nothing can be put into it. Raises Retryable."""
+        path, kind = self._writer.folder(day), self._writer.kind
+        draft = path.with_name(path.name + DRAFT)
+        command = [sys.executable, "-m", "streams.sinks.index.embedded.rewrite", kind.value, str(path), str(draft)]
+        await self._run(lambda: self._writer.shut(day))
+        try:
+            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+            try:
+                status = await process.wait()
+            except asyncio.CancelledError:
+                process.kill()
+                raise
+            if status:
+                raise Retryable("index_rewriting", f"{path} could not be written anew: exit status {status}")
+            await self._run(lambda: swap(path, draft))
+        finally:
+            self._writer.closed_days.discard(day)
+            shutil.rmtree(draft, ignore_errors=True)
 
     async def delete(self, day: int, matching: tantivy.Query) -> None:
         generation = self._writer.generation

@@ -7,12 +7,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from streams.errors import Fatal
 from streams.sinks.index.embedded.days import number_of
 
 META = "meta.json"
 GONE = ".gone"
 """Ending of a folder that is being deleted."""
+DRAFT = ".draft"
+"""Ending of one that a day is written anew into."""
 
 
 def other_version(path: Path) -> Fatal:
@@ -65,3 +69,14 @@ def nbytes(path: Path) -> int:
         with contextlib.suppress(OSError):
             total += file.stat().st_blocks * 512
     return total
+
+
+def share_deleted(path: Path) -> float:
+    """Of the documents in a day's files, those that were deleted, from 0 to 1."""
+    try:
+        segments = msgspec.json.decode((path / META).read_bytes())["segments"]
+    except OSError:
+        return 0.0
+    total = sum(segment["max_doc"] for segment in segments)
+    deleted = sum((segment["deletes"] or {}).get("num_deleted_docs", 0) for segment in segments)
+    return deleted / total if total else 0.0

@@ -31,7 +31,7 @@ class Writer:
 
     def __init__(self, path: Path, kind: Kind) -> None:
         self._path = path
-        self._kind = kind
+        self.kind = kind
         self._days: dict[int, _DayWriter] = {}
         self.closed_days: set[int] = set()
         """Days nothing can be put into for now: Retryable("index_rewriting")."""
@@ -48,14 +48,14 @@ class Writer:
         bad: dict[int, str] = {}
         for position, message in enumerate(batch.messages):
             value = message.value()
-            if value is None and self._kind is Kind.OBJECTS:
+            if value is None and self.kind is Kind.OBJECTS:
                 continue  # a tombstone: the change `deleted` before it says it all
             try:
                 record = fields.decode(value or b"")
-                id_ = document_id(self._kind, batch.topic_id, batch.partition, message, record)
+                id_ = document_id(self.kind, batch.topic_id, batch.partition, message, record)
                 time_ms = sort_time(message.timestamp()[1])
                 where = Where(id_, time_ms, batch.topic, batch.partition, message.offset())
-                made = document(where, value or b"", fields.draw(self._kind, record))
+                made = document(where, value or b"", fields.draw(self.kind, record))
             except ValueError as error:
                 bad[position] = str(error)
                 continue
@@ -78,7 +78,15 @@ class Writer:
     def remove(self, day: int) -> None:
         """Delete a whole day. Raises Retryable."""
         self.close_day(day)
-        remove(self._path / name_of(day))
+        remove(self.folder(day))
+
+    def folder(self, day: int) -> Path:
+        return self._path / name_of(day)
+
+    def shut(self, day: int) -> None:
+        """Close a day and let nothing be put into it, until it is taken out of `closed_days`. Raises Retryable."""
+        self.close_day(day)
+        self.closed_days.add(day)
 
     def close_day(self, day: int) -> None:
         """Commit and close one day, so that its folder may be replaced or deleted. Raises Retryable."""
@@ -104,13 +112,13 @@ class Writer:
 
     def _open(self, day: int) -> _DayWriter:
         if day in self.closed_days:
-            raise Retryable("index_rewriting", f"{self._kind} of {name_of(day)} is being rewritten", after_s=5.0)
+            raise Retryable("index_rewriting", f"{self.kind} of {name_of(day)} is being rewritten", after_s=5.0)
         if day not in self._days:
             days_in(self._path)
             if len(self._days) >= MAX_OPEN:
                 self.close_day(max(self._days, key=lambda number: self._days[number].idle))
-            heap = SMALL_HEAP_BYTES if self._days else HEAP_BYTES.get(self._kind, SMALL_HEAP_BYTES)
-            self._days[day] = _DayWriter(self._path / name_of(day), heap)
+            heap = SMALL_HEAP_BYTES if self._days else HEAP_BYTES.get(self.kind, SMALL_HEAP_BYTES)
+            self._days[day] = _DayWriter(self.folder(day), heap)
         return self._days[day]
 
     @contextlib.contextmanager
