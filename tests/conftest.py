@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ POOL = Pool(
     {
         "broker": broker_part.broker,
         "elasticsearch": elasticsearch_part.elasticsearch,
+        "elasticsearch8": partial(elasticsearch_part.elasticsearch, elasticsearch_part.VERSION_8),
         "kube": kube_part,
         "s3": s3_part.s3,
     }
@@ -62,6 +64,12 @@ def kafka(broker: Broker) -> Kafka:
 def elasticsearch() -> str:
     """The URL of a real Elasticsearch; tests use a prefix of their own."""
     return str(POOL.get("elasticsearch"))
+
+
+@pytest.fixture(scope="session")
+def elasticsearch8() -> str:
+    """The same of the major version before."""
+    return str(POOL.get("elasticsearch8"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
-"""Both adapters, each test with an index of its own; what both must do alike is in test_contract.py."""
+"""Both adapters, each test with an index of its own; what both must do alike is in test_contract.py. Elasticsearch 8
+stands for itself in the long tests."""
 
 from __future__ import annotations
 
@@ -26,11 +27,11 @@ NOON = 1_795_608_000_000
 TOPIC_ID = "lNJY9cRdQfuzLpO7QJmzkA"
 
 
-@pytest.fixture(params=["tantivy", "elasticsearch"])
+@pytest.fixture(params=["tantivy", "elasticsearch", pytest.param("elasticsearch8", marks=pytest.mark.long)])
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Index]:
     own = IndexSettings(commit_interval_s=0.05)
-    if request.param == "elasticsearch":
-        own = IndexSettings(url=request.getfixturevalue("elasticsearch"), prefix=f"t{uuid4().hex[:10]}")
+    if request.param != "tantivy":
+        own = IndexSettings(url=request.getfixturevalue(request.param), prefix=f"t{uuid4().hex[:10]}")
     adapter = open_index(Settings(data_dir=str(tmp_path), index=own), writer=True)
     await adapter.open()
     yield adapter
