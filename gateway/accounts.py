@@ -115,7 +115,7 @@ class Accounts:
         self._memory.pop(("session", session_id), None)
 
     async def issue(
-        self, *, name: str, scopes: Iterable[str], tenant: str, created_by: str, expires_ms: int = 0
+        self, *, name: str, scopes: Iterable[str], tenant: str, created_by: str, parent: str = "", expires_ms: int = 0
     ) -> tokens.Issued:
         """Raises Invalid naming a wrong scope."""
         entropy, now = secrets.token_bytes(tokens.ID_BYTES + tokens.SECRET_BYTES), self._clock()
@@ -128,6 +128,7 @@ class Accounts:
                 now_ms=now,
                 tenant=tenant,
                 created_by=created_by,
+                parent=parent,
                 expires_ms=expires_ms,
             )
         )
@@ -138,7 +139,7 @@ class Accounts:
     async def revoke(self, id_: str) -> Token | None:
         now = self._clock()
         row = await self._call(lambda s: tokens.revoke(s, id_, now))
-        self._memory.pop(("token", id_), None)
+        self._memory = {key: known for key, known in self._memory.items() if key[0] != "token"}
         return row
 
     async def work(self, work: Callable[[Session], T]) -> T:

@@ -30,7 +30,7 @@ async def authenticate(request: Request, services: Services) -> Principal:
         who = await from_cookie(request, services)
     if who is None:
         raise unauthorized("the credentials are wrong, expired or revoked" if header else "no credentials were given")
-    if wait := services.limits.wait_s(who.name):
+    if wait := services.limits.wait_s(who.key):
         raise Problem(
             429, "Too many requests", "slow down", headers={"Retry-After": str(max(1, round(wait)))}, retry_after_s=wait
         )

@@ -12,10 +12,15 @@ from streams.settings import Settings
 KEY_FILE = "secret.key"
 
 
-def data_dir(settings: Settings) -> Path:
-    """The data directory, made if it is missing; default `eventsphere` in the user's data folder. Raises Fatal."""
+def folder(settings: Settings) -> Path:
+    """Where the data directory is, or would be; default `eventsphere` in the user's data folder."""
     home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    path = Path(settings.data_dir or f"{home}/eventsphere").expanduser()
+    return Path(settings.data_dir or f"{home}/eventsphere").expanduser()
+
+
+def data_dir(settings: Settings) -> Path:
+    """The data directory, made if it is missing. Raises Fatal."""
+    path = folder(settings)
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -27,6 +27,16 @@ class Principal:
     session: str = ""
     """Id of the token it came with, so that it can be revoked."""
 
+    @property
+    def token(self) -> str:
+        """Id of the machine token, empty for a person."""
+        return self.session if self.name.startswith("token/") else ""
+
+    @property
+    def key(self) -> str:
+        """What tells callers apart: names of tokens are not unique."""
+        return self.token or self.name
+
     def may(self, scope: str) -> bool:
         return self.is_admin or any(covers(held, scope) for held in self.scopes)
 

@@ -9,7 +9,7 @@ from schemas.base import parse_time
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _RELATIVE = re.compile(r"-(\d{1,6})([smhdw])")
-_MS = re.compile(r"\d{9,14}")
+_MS = re.compile(r"\d{1,14}")
 LATEST_MS = 253_402_300_799_999
 """The end of the year 9999."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from sqlmodel import Session, col, select
@@ -15,6 +16,7 @@ from schemas.tables import NAME_LENGTH, SCOPES_LENGTH, Token
 from streams.errors import Invalid
 
 PREFIX = "est_"
+NAMES = re.compile(r"[A-Za-z0-9._/-]*")
 ID_BYTES, SECRET_BYTES = 6, 32
 MAX_LENGTH = 256
 LIST_LIMIT = 1000
@@ -62,17 +64,25 @@ def issue(
     now_ms: int,
     tenant: str = NO_TENANT,
     created_by: str = "",
+    parent: str = "",
     expires_ms: int = 0,
 ) -> Issued:
-    """Store a new token made of `entropy` (38 random bytes). Raises Invalid naming a wrong scope or name."""
+    """Store a new token made of `entropy` (38 random bytes), which never outlives its `parent`. Raises Invalid naming a
+    wrong scope, name or tenant."""
     wanted = sorted(set(scopes))
     if not wanted:
         raise Invalid("scope", "a token needs at least one scope, such as logs:write")
     for scope in wanted:
         if wrong := wrong_scope(scope):
             raise Invalid("scope", wrong)
-    if len(" ".join(wanted)) > SCOPES_LENGTH or len(name) > NAME_LENGTH or len(tenant) > NAME_LENGTH:
-        raise Invalid("too_long", "the name, the tenant or the list of scopes is too long")
+    if len(" ".join(wanted)) > SCOPES_LENGTH:
+        raise Invalid("too_long", "the list of scopes is too long")
+    for what, text in (("name", name), ("tenant", tenant)):
+        if not NAMES.fullmatch(text) or len(text) > NAME_LENGTH:
+            raise Invalid(what, f"{text[:40]!r}: expected up to {NAME_LENGTH} letters, digits, . _ / and -")
+    above = session.get(Token, parent) if parent else None
+    if above is not None and above.expires_ms:
+        expires_ms = min(expires_ms or above.expires_ms, above.expires_ms)
     if expires_ms and expires_ms <= now_ms:
         raise Invalid("expires", "the expiry is in the past")
     id_, secret = entropy[:ID_BYTES].hex(), entropy[ID_BYTES:].hex()
@@ -83,6 +93,7 @@ def issue(
         tenant=tenant,
         scopes=" ".join(wanted),
         created_by=created_by,
+        parent=parent,
         created_ms=now_ms,
         expires_ms=expires_ms,
     )
@@ -98,11 +109,18 @@ def listed(session: Session) -> list[Token]:
 
 
 def revoke(session: Session, id_: str, now_ms: int) -> Token | None:
-    """Revoke it (again: no change). None when there is none of that id."""
+    """Revoke it and all that were made with it (again: no change). None when there is none of that id."""
     row = session.get(Token, id_)
-    if row is not None and not row.revoked_ms:
-        row.revoked_ms = now_ms
-        session.add(row)
+    if row is not None:
+        for each in (row, *_descendants(session, id_)):
+            each.revoked_ms = each.revoked_ms or now_ms
+            session.add(each)
         session.commit()
         session.refresh(row)
     return row
+
+
+def _descendants(session: Session, id_: str) -> Iterator[Token]:
+    for child in session.exec(select(Token).where(Token.parent == id_)):
+        yield child
+        yield from _descendants(session, child.id)

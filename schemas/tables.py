@@ -47,6 +47,8 @@ class Token(SQLModel, table=True):
     tenant: str = Field(default=NO_TENANT, max_length=NAME_LENGTH)
     scopes: str = Field(default="", max_length=SCOPES_LENGTH)
     created_by: str = Field(default="", max_length=NAME_LENGTH)
+    parent: str = Field(default="", max_length=32, index=True)
+    """Id of the token it was made with: it ends with that one."""
     created_ms: int = _ms()
     expires_ms: int = _ms()
     revoked_ms: int = _ms()

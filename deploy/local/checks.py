@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import yaml
+
 from deploy.local import instance
 from deploy.local.instance import CannotStart, Ports
 from streams.settings import Settings, WrongSettings
 from streams.sources import forward
+
+IN_CLUSTER = "in-cluster"
 
 
 def require_protected(settings: Settings) -> None:
@@ -15,6 +21,30 @@ def require_protected(settings: Settings) -> None:
         forward.tls(settings.forward)
     except WrongSettings as error:
         raise CannotStart(f"wrong settings:\n{error}") from None
+
+
+def require_files(settings: Settings) -> None:
+    """What the settings name by a path is there, and is what it should be."""
+    wrong = [
+        f"EVENTSPHERE_KUBECONFIGS (kubeconfigs): {path}: no kubeconfig: {why}"
+        for path in settings.kubeconfigs
+        if path != IN_CLUSTER and (why := _no_kubeconfig(Path(path).expanduser()))
+    ]
+    for name, folder in (("RULES", settings.rules.dir), ("PROCESS", settings.process.dir)):
+        if folder and not Path(folder).is_dir():
+            wrong.append(f"EVENTSPHERE_{name}__DIR ({name.lower()}.dir): {folder}: expected a folder with *.yaml files")
+    if wrong:
+        raise CannotStart("wrong settings:\n" + "\n".join(wrong))
+
+
+def _no_kubeconfig(path: Path) -> str:
+    try:
+        found = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        return error.strerror or "it cannot be read"
+    except (UnicodeDecodeError, yaml.YAMLError):
+        return "it is not YAML"
+    return "" if isinstance(found, dict) and found.get("clusters") else "it names no clusters"
 
 
 def require_ports(settings: Settings, ports: Ports) -> None:

@@ -15,7 +15,10 @@ def settled(settings: Settings, ports: Ports, data_dir: Path, *, chosen: bool) -
     line. The gateway's readiness covers the other processes."""
     given_gateway, given_forward = settings.gateway.model_fields_set, settings.forward.model_fields_set
     gateway: dict[str, object] = {
-        "ready_urls": [f"http://127.0.0.1:{port}/readyz" for port in (ports.worker, ports.sources)],
+        "ready_urls": [
+            f"{name}=http://127.0.0.1:{port}/readyz"
+            for name, port in (("worker", ports.worker), ("sources", ports.sources))
+        ],
     }
     forward: dict[str, object] = {}
     mailbox: dict[str, object] = {}

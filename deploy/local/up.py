@@ -48,6 +48,7 @@ def up(settings: Settings, *, data_dir: str = "", port_base: int | None = None, 
     ports = Ports() if port_base is None else Ports.at(port_base)
     settings = settled(settings, ports, folder, chosen=port_base is not None)
     checks.require_protected(settings)
+    checks.require_files(settings)
     os.umask(0o077)
     with ExitStack() as stack:
         stack.enter_context(instance.lock(folder))
@@ -170,7 +171,7 @@ class _Run:
         self._publish()
 
     def _waits_for(self) -> str:
-        ready = dict(zip(("worker", "sources"), self._settings.gateway.ready_urls, strict=True))
+        ready = dict(each.split("=", 1) for each in self._settings.gateway.ready_urls)
         return waits_for(ready | {"gateway": f"{self._url}/readyz"})
 
     def _require_startable(self) -> None:

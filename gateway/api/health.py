@@ -66,8 +66,9 @@ class Readiness:
             "index": self._services.index.ping,
             "database": self._database,
         }
-        for url in self._services.settings.gateway.ready_urls:
-            named[url] = lambda url=url: self._process(url)  # type: ignore[misc]
+        for said in self._services.settings.gateway.ready_urls:
+            name, _, url = said.rpartition("=")
+            named[name or url] = lambda url=url: self._process(url)  # type: ignore[misc]
         results = await asyncio.gather(*(_outcome(check) for check in named.values()))
         # A full disk refuses input only: what is stored can be searched, so this says it and stays ready.
         disk = {"disk": {"ok": True, "detail": self._disk.full()}}

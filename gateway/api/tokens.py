@@ -67,7 +67,8 @@ async def list_tokens(
 async def create_token(
     body: NewToken, request: Request, kit: Kit, who: Annotated[Principal, Depends(need("tokens:write"))]
 ) -> IssuedToken:
-    """A new token: its text is shown once. Nobody gives away what they may not do themselves."""
+    """A new token: its text is shown once. Nobody gives away what they may not do themselves; one made with a token
+    ends with that one at the latest, and is revoked with it."""
     if missing := [scope for scope in body.scopes if not who.may(scope)]:
         raise Problem(403, "Forbidden", f"you do not hold {', '.join(missing)}", scopes=missing)
     tenant = body.tenant or who.tenant
@@ -75,7 +76,7 @@ async def create_token(
         raise bad_parameter("tenant", f"yours is {who.tenant}")
     expires_ms = kit.clock() + body.expires_s * 1000 if body.expires_s else 0
     issued = await kit.accounts.issue(
-        name=body.name, scopes=body.scopes, tenant=tenant, created_by=who.name, expires_ms=expires_ms
+        name=body.name, scopes=body.scopes, tenant=tenant, created_by=who.name, parent=who.token, expires_ms=expires_ms
     )
     out = shown(issued.row, kit.clock())
     audit(request, verb="create", object=f"token/{out.id}", after=out.model_dump())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def create(
     from schemas.alerts import NO_TENANT
 
     now = _now_ms()
-    with context.reported(), _database(data_dir) as session:
+    with context.reported(), _database(data_dir, create=True) as session:
         issued = tokens.issue(
             session,
             name=name,
@@ -100,15 +101,18 @@ def revoke(
 
 
 @contextmanager
-def _database(data_dir: str) -> Iterator[Session]:
+def _database(data_dir: str, *, create: bool = False) -> Iterator[Session]:
     from sqlmodel import Session
 
     from gateway.database import FILE, ready
-    from gateway.files import data_dir as folder_of
+    from gateway.files import folder
 
     settings = context.settings(data_dir)
-    if not settings.database.url.get_secret_value() and not (folder_of(settings) / FILE).exists():
-        context.warn(f"nothing has run on {folder_of(settings)} yet; --data-dir names another instance's")
+    if not settings.database.url.get_secret_value() and not (folder(settings) / FILE).exists():
+        if not create:
+            context.fail(f"nothing has run on {folder(settings)} yet: name the --data-dir of an instance that has")
+        context.warn(f"nothing has run on {folder(settings)} yet; --data-dir names another instance's")
+    os.umask(0o077)
     engine = ready(settings)
     try:
         with Session(engine) as session:

@@ -40,6 +40,14 @@ def test_a_token_is_printed_once_and_nothing_else(settings: Settings) -> None:
     assert text.rpartition("_")[2] not in command(settings, "token", "list").stdout
     assert command(settings, "token", "revoke", item["id"]).exit_code == 0
     assert orjson.loads(command(settings, "token", "list", "--json").stdout)[0]["state"] == "revoked"
+    assert "token list" in command(settings, "token", "revoke", "nothing").stderr
+    assert {file.stat().st_mode & 0o077 for file in Path(settings.data_dir).iterdir()} == {0}
+
+
+def test_looking_at_a_wrong_folder_makes_nothing_there(tmp_path: Path) -> None:
+    wrong = Settings(data_dir=str(tmp_path / "typo"))
+    assert command(wrong, "token", "list").exit_code != 0
+    assert not (tmp_path / "typo").exists()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,9 @@ def test_a_token_is_printed_once_and_nothing_else(settings: Settings) -> None:
         (["token", "create", "--scope", "nope:read"], "no such scope"),
         (["token", "create", "--scope", "topics:rules.matches:read"], "internal"),
         (["token", "create", "--scope", "logs:read", "--expires", "soon"], "30d"),
-        (["token", "revoke", "nothing"], "token list"),
+        (["token", "create", "--scope", "logs:read", "--tenant", "../x y"], "expected up to 128 letters"),
+        (["token", "list"], "name the --data-dir"),
+        (["token", "revoke", "nothing"], "name the --data-dir"),
         (["dlq", "list"], "eventsphere up"),
         (["dlq", "replay", "logs"], "--all"),
         (["topics", "diff"], "eventsphere up"),

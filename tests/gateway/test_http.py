@@ -83,6 +83,18 @@ def test_a_revoked_token_is_refused_and_its_life_is_audited_once(served: Served)
         assert [(e["actor"], e["result"], e["address"]) for e in entries] == [("admin", "ok", "127.0.0.1")]
 
 
+def test_a_token_made_with_a_token_ends_with_it(served: Served) -> None:
+    body = {"scopes": ["tokens:write", "logs:read"], "expires_s": 3600}
+    parent = served.http.post("/api/v1/tokens", json=body, headers=served.admin).json()
+    using = {"Authorization": f"Bearer {parent['token']}"}
+    child = served.http.post("/api/v1/tokens", json={"scopes": ["logs:read"]}, headers=using).json()
+    assert child["expires"] == parent["expires"]
+    headers = {"Authorization": f"Bearer {child['token']}"}
+    assert served.http.get("/api/v1/logs", headers=headers).status_code == 200
+    assert served.http.delete(f"/api/v1/tokens/{parent['id']}", headers=served.admin).status_code == 204
+    assert served.http.get("/api/v1/logs", headers=headers).status_code == 401
+
+
 def test_nobody_gives_away_more_than_they_hold(served: Served) -> None:
     headers = served.token("tokens:write", "logs:read")
     wide = served.http.post("/api/v1/tokens", json={"scopes": ["logs:write"]}, headers=headers)

@@ -58,7 +58,10 @@ def test_children_get_every_setting_and_their_own_metrics_port(tmp_path: Path) -
     child = load(environ={key: value for key, value in env.items() if key.startswith("EVENTSPHERE_")})
     assert child.worker.metrics_port == 9106
     assert (child.gateway.port, child.forward.port, child.mailbox.port) == (9100, 9101, 9104)
-    assert child.gateway.ready_urls == ["http://127.0.0.1:9105/readyz", "http://127.0.0.1:9106/readyz"]
+    assert child.gateway.ready_urls == [
+        "worker=http://127.0.0.1:9105/readyz",
+        "sources=http://127.0.0.1:9106/readyz",
+    ]
     assert child.data_dir == str(tmp_path)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import WrongSettings, environment, load
+from deploy.local.checks import require_files
+from deploy.local.instance import CannotStart
+from streams.settings import Rules, Settings, WrongSettings, environment, load
 
 
 def wrong(environ: dict[str, str], config: str = "") -> str:
@@ -31,7 +33,7 @@ def test_environment_wins_over_the_file_and_secrets_come_from_files(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("NOPE", "1", "EVENTSPHERE_NOPE: no such setting; here one of: alerting, cluster"),
+        ("NOPE", "1", "EVENTSPHERE_NOPE: no such setting; here one of: alerting, archive"),
         ("KAFKA__NOPE", "1", "EVENTSPHERE_KAFKA__NOPE: no such setting; here one of: bootstrap_servers"),
         ("KAFKA__PARTITIONS", "many", "EVENTSPHERE_KAFKA__PARTITIONS (kafka.partitions): Input should be a valid int"),
         ("NOTIFY__MODE", "loud", "EVENTSPHERE_NOTIFY__MODE (notify.mode): Input should be 'live' or 'shadow'"),
@@ -44,11 +46,31 @@ def test_environment_wins_over_the_file_and_secrets_come_from_files(tmp_path: Pa
             '[{"kind": "gitlab", "id": "a", "secret": "s", "x": 1}]',
             "(hooks.0.x): no such setting; here one of",
         ),
+        ("INDEX__URL", "foo", "EVENTSPHERE_INDEX__URL (index.url): String should match pattern"),
         ("GATEWAY__PORT", "99999", "(gateway.port): Input should be less than or equal to 65535"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_expected(name: str, value: str, told: str) -> None:
     assert told in wrong({f"EVENTSPHERE_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("kubeconfig", "rules", "told"),
+    [
+        ("none", "", "EVENTSPHERE_KUBECONFIGS (kubeconfigs): {0}/none: no kubeconfig: No such file or directory"),
+        ("empty.yaml", "", "no kubeconfig: it names no clusters"),
+        ("", "none", "EVENTSPHERE_RULES__DIR (rules.dir): {0}/none: expected a folder with *.yaml files"),
+    ],
+)
+def test_a_path_that_leads_nowhere_stops_the_start(tmp_path: Path, kubeconfig: str, rules: str, told: str) -> None:
+    (tmp_path / "empty.yaml").write_text("{}\n")
+    settings = Settings(
+        kubeconfigs=[str(tmp_path / kubeconfig)] if kubeconfig else [],
+        rules=Rules(dir=str(tmp_path / rules) if rules else ""),
+    )
+    with pytest.raises(CannotStart) as refused:
+        require_files(settings)
+    assert told.format(tmp_path) in str(refused.value)
 
 
 def test_a_file_is_told_like_the_environment_all_at_once(tmp_path: Path) -> None:
