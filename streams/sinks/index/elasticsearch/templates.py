@@ -21,6 +21,8 @@ WORDS = "words"
 VERSION = 3
 """Of the templates. Goes up with every change of a mapping; an index keeps the one it was made with."""
 PRIORITY = 200
+CODEC = "best_compression"
+"""Three tenths less disk than Elasticsearch's default, measured by `python -m tests.bench.size`."""
 _KEYWORD: dict[str, Any] = {"type": "keyword", "ignore_above": MAX_WORD}
 _VALUE: dict[str, Any] = {"type": "keyword", "ignore_above": MAX_VALUE}
 _TEXT: dict[str, Any] = {
@@ -74,7 +76,7 @@ def _template(pattern: str, kind: Kind, *, priority: int = PRIORITY, replicas: i
         "version": VERSION,
         "_meta": {"managed_by": "eventsphere"},
         "template": {
-            "settings": {"index": {"number_of_shards": 1, "refresh_interval": "1s"} | copies},
+            "settings": {"index": {"number_of_shards": 1, "refresh_interval": "1s", "codec": CODEC} | copies},
             "mappings": {"dynamic": False, "properties": _properties(kind)},
         },
     }
