@@ -103,7 +103,7 @@ async def preview(
 ) -> Preview:
     """Raises Retryable when Kafka does not answer."""
     topic_id = await cluster.topic_id(TOPIC)
-    spans = (await cluster.snapshot()).topics.get(TOPIC, [])
+    spans = (await cluster.snapshot(max_age_s=0)).topics.get(TOPIC, [])
     share = min(MAX_RECORDS, -(-wanted.records // max(1, len(spans))))
     found: list[Record] = []
     for partition, span in enumerate(spans):
