@@ -55,7 +55,7 @@ async def retention(kit: Kit, config: Config, who: Annotated[Principal, Depends(
     """The rules by kind of record, in their order, and the parts there are, oldest first."""
     if who.tenant != NO_TENANT:
         raise Problem(403, "Forbidden", "retention is for the platform's own callers")
-    policy = Policy(config.retention)
+    policy = Policy(config.retention, config.index.tiers)
     parts = await kit.index.stored()
     return RetentionView(
         rules={kind.value: [_rule(rule) for rule in policy.rules(kind)] for kind in Kind},

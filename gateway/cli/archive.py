@@ -117,7 +117,7 @@ def _warn_of_retention(settings: Settings, wanted: Wanted) -> None:
     from streams.retention.policy import Policy
     from streams.sinks.index.port import Kind
 
-    if wanted.since_ms < Policy(settings.retention).newest_expired_ms(Kind.LOGS, now_ms()):
+    if wanted.since_ms < Policy(settings.retention, settings.index.tiers).newest_expired_ms(Kind.LOGS, now_ms()):
         context.warn(
             "retention hides and deletes some of what is asked for: restore it into another --data-dir or "
             "index.prefix with EVENTSPHERE_RETENTION__DEFAULT_DAYS=0 and no rules"

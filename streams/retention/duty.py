@@ -51,7 +51,7 @@ def keep(worker: Worker) -> None:
     """Apply retention for as long as `worker` runs; asking again changes nothing."""
     if NAME in worker.tasks:
         return
-    policy = Policy(worker.settings.retention)
+    policy = Policy(worker.settings.retention, worker.settings.index.tiers)
     keeper = Keeper(worker.index(), policy, worker.clock)
     duty = _Duty(worker, keeper, forever=policy.forever)
     worker.task(NAME, duty.run)

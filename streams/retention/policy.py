@@ -6,12 +6,12 @@ A record whose time cannot be right (see `streams/sinks/index/ids.py`) never exp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 
 import msgspec
 
-from streams.settings import Retention
+from streams.settings import Retention, Tier
 from streams.sinks.index.ids import DAY_MS, NEWEST_MS, OLDEST_MS
 from streams.sinks.index.language import During, Is, Like, Node, Not, all_of, any_of
 from streams.sinks.index.language_pattern import wildcard
@@ -34,17 +34,24 @@ class Rule(msgspec.Struct, frozen=True):
 
 
 class Policy:
-    """What the settings say, by kind."""
+    """What the settings say, by kind: the rules, then the days of the index's tiers (logs), then the default."""
 
-    def __init__(self, settings: Retention) -> None:
+    def __init__(self, settings: Retention, tiers: Sequence[Tier] = ()) -> None:
+        of_tiers = [
+            Rule("*", namespace, tier.days)
+            for tier in tiers
+            if tier.days and not tier.tenants
+            for namespace in tier.namespaces or ["*"]
+        ]
         last = Rule("*", "*", settings.default_days or inf)
-        self._rules = {
+        self._rules: dict[Kind, tuple[Rule, ...]] = {
             kind: (
                 *(
                     Rule(rule.cluster, rule.namespace, rule.days or inf)
                     for rule in settings.rules
                     if not rule.kinds or kind.value in rule.kinds
                 ),
+                *(of_tiers if kind is Kind.LOGS else ()),
                 last,
             )
             for kind in Kind

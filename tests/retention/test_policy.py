@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.retention.policy import Policy
-from streams.settings import Retention, RetentionRule, WrongSettings, load
+from streams.settings import Retention, RetentionRule, Tier, WrongSettings, load
 from streams.sinks.index.fields import draw
 from streams.sinks.index.ids import DAY_MS, OLDEST_MS
 from streams.sinks.index.language_match import Matcher
@@ -91,3 +91,12 @@ def test_rules_are_settings() -> None:
     assert found.retention.rules == [RetentionRule(namespace="shop-*", kinds=["logs"], days=3)]
     with pytest.raises(WrongSettings, match="kinds"):
         load(environ={"EVENTSPHERE_RETENTION__RULES": '[{"kinds": ["log"], "days": 3}]'})
+
+
+def test_a_tier_keeps_the_logs_of_its_namespaces_as_long_as_it_says_where_no_rule_does() -> None:
+    rule = RetentionRule(namespace="dev-kept", days=90)
+    tiers = [Tier(name="short", namespaces=["dev-*"], days=2), Tier(name="gold", tenants=["gold"], days=1)]
+    policy = Policy(Retention(default_days=30, rules=[rule]), tiers)
+    days = [policy.days(Kind.LOGS, (), (namespace,)) for namespace in ("dev-kept", "dev-a", "shop")]
+    assert days == [90, 2, 30]
+    assert policy.days(Kind.EVENTS, (), ("dev-a",)) == 30

@@ -158,7 +158,7 @@ def open_index(settings: Settings, *, writer: bool, clock: Callable[[], int] = n
     from streams.retention.kept import KeptIndex
     from streams.retention.policy import Policy
 
-    policy = Policy(settings.retention)
+    policy = Policy(settings.retention, settings.index.tiers)
     within = _adapter(settings, writer=writer)
     return within if policy.forever else KeptIndex(within, policy, clock)
 
