@@ -22,6 +22,7 @@ LEFT_OUT = frozenset({"gaps", "platform.audit", "platform.control"})
 """Topics the platform keeps about itself: they would hide the way an event takes."""
 EFFECTS = {
     "index-logs": ("search index",),
+    "archive-logs": ("archive",),
     "index-events": ("search index",),
     "deliver-notifications": ("mail, webhooks, …",),
     "trigger-pipelines": ("Jenkins",),
