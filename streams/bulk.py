@@ -49,7 +49,7 @@ READY_S = 5.0
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 5.0
 CLOSE_S = 4.0
-STUCK_S = 60.0
+STUCK_S = 30.0
 """A client that has not delivered a batch for so long is replaced."""
 CODEC = DefaultRecordBatch.CODEC_ZSTD
 """Of all codecs the least CPU, to pack and to unpack, for what it saves: half of lz4's bytes at its price."""
