@@ -26,6 +26,7 @@ from streams.errors import Invalid
 from streams.groups import Entry, Group, Member, member_key
 from streams.muting import Inhibitor
 from streams.record import Outgoing, Record
+from streams.silences import Reading
 from streams.state import State
 from streams.views import View
 
@@ -167,7 +168,7 @@ class _Around:
     """The surroundings of a worker: its views of silences and states, and the configuration."""
 
     def __init__(self, worker: Worker) -> None:
-        self._silences: View[Silence] = worker.view("silences", msgspec.json.Decoder(Silence).decode)
+        self._silences: View[Silence] = worker.view("silences", Reading())
         self._states: View[AlertState] = worker.view("alerts.state", msgspec.json.Decoder(AlertState).decode)
         self.live = LiveConfig(worker.settings)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from schemas.alerts import Alert, AlertState, Evidence, alert_key, fingerprint
+from schemas.alerts import FUTURE_MS, Alert, AlertState, Evidence, alert_key, fingerprint, wrong_times
 from schemas.base import UNREADABLE, digest, encode
 from schemas.headers import cloud_headers
 from streams import episodes
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 NAME = "keep-alert-state"
 TOPIC = "alerts.state"
-MAX_MS = 253_402_300_799_000
-"""The last second of the year 9999: no time is later."""
-FUTURE_MS = 3_600_000
-"""How far an observation's time may be ahead of the time it was written to Kafka."""
 _decoder = msgspec.json.Decoder(Alert)
 
 
@@ -87,14 +83,10 @@ def parse(record: Record) -> Alert:
     key = alert_key(alert.tenant, alert.fingerprint)
     if record.key != key.encode():
         raise Invalid("wrong_key", f"expected {key!r}")
-    if not (0 < alert.starts_at_ms < MAX_MS and 0 < alert.observed_at_ms < MAX_MS and 0 <= alert.ends_at_ms < MAX_MS):
-        raise Invalid("wrong_time", "times are ms since the epoch, startsAt and observedAt not 0")
-    if 0 < alert.ends_at_ms < alert.starts_at_ms:
-        raise Invalid("wrong_time", "endsAt is before startsAt")
-    if not 0 <= alert.for_ms < MAX_MS - alert.starts_at_ms:
-        raise Invalid("wrong_time", "for is negative or endless")
+    if wrong := wrong_times(alert):
+        raise Invalid("wrong_time", wrong)
     if 0 < record.timestamp_ms < alert.observed_at_ms - FUTURE_MS:
-        raise Invalid("from_the_future", "observedAt is more than an hour after the record was written")
+        raise Invalid("from_the_future", "observed_at_ms: is more than an hour after the record was written")
     return alert
 
 

@@ -51,6 +51,8 @@ def _topic(topic: Topic) -> Iterator[str]:
     yield from (f"## {topic.name}", "", f"{topic.record}." + ("" if topic.public else " Internal."), "")
     yield f"- key: {topic.key}; partitions: {topic.partitions}; {retention}; up to {topic.max_message_mib} MiB a record"
     yield f"- from: {', '.join(topic.producers)}; read by: {', '.join(topic.consumers)}"
+    if topic.public:
+        yield f"- published to by HTTP: {f'`POST /api/v1/topics/{topic.name}/events`' if topic.publish else 'no'}"
     yield f"- headers: {'CloudEvents binary mode' if topic.headers else 'none needed'}"
     if topic.example:
         yield from ("", "```json", json.dumps(json.loads(topic.example), indent=1, ensure_ascii=False), "```")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.alerting import AlertingConfig
-from schemas.alerts import Alert, AlertState, Matcher, Silence, Status, alert_key, fingerprint
-from schemas.base import UNREADABLE, digest, encode, parse_time, rfc3339
+from schemas.alerts import FUTURE_MS, Alert, AlertState, Matcher, Silence, Status, alert_key, fingerprint
+from schemas.base import LAST_MS, UNREADABLE, digest, encode, parse_time, rfc3339
 from schemas.headers import cloud_headers
 from streams.matching import is_label_name, matches
 from streams.muting import Inhibitor, active, silenced_by
@@ -26,8 +26,6 @@ MAX_VALUE = 4096
 MAX_ANNOTATION = 32 << 10
 MAX_TEXT = 256 << 10
 """All labels and annotations of one alert together, in characters."""
-FUTURE_MS = 3_600_000
-"""An alert may start this far ahead of our clock, not further."""
 
 
 class Postable(msgspec.Struct):
@@ -64,7 +62,7 @@ def posted(body: bytes, poster: Poster) -> tuple[list[Alert], list[str]]:
 
     Raises ValueError when the body as a whole is not a list of alerts.
     """
-    items = _decoded(_alerts, body)
+    items = _bounded(_decoded(_alerts, body))
     out, wrong = [], []
     for index, item in enumerate(items):
         try:
@@ -77,9 +75,9 @@ def posted(body: bytes, poster: Poster) -> tuple[list[Alert], list[str]]:
 
 def hooked(body: bytes, poster: Poster) -> tuple[list[Alert], list[str]]:
     """The same for Alertmanager's webhook. What fires does so until it is said to be resolved: nothing refreshes it."""
-    items = _decoded(_webhook, body).alerts
+    items = _bounded(_decoded(_webhook, body).alerts)
     out, wrong = [], []
-    for index, item in enumerate(items[:MAX_ALERTS]):
+    for index, item in enumerate(items):
         try:
             if item.status not in ("firing", "resolved"):
                 raise ValueError("status: expected firing or resolved")
@@ -107,18 +105,21 @@ def outgoing(alert: Alert) -> Outgoing:
 
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
-        out = decoder.decode(body)
+        return decoder.decode(body)
     except UNREADABLE as error:
         raise ValueError(f"not what was expected: {error}") from None
-    if isinstance(out, list) and len(out) > MAX_ALERTS:
-        raise ValueError(f"more than {MAX_ALERTS} alerts at once")
-    return out
+
+
+def _bounded(items: list[Postable]) -> list[Postable]:
+    if len(items) > MAX_ALERTS:
+        raise ValueError(f"alerts: {len(items)} at once, at most {MAX_ALERTS} are taken; none of these was")
+    return items
 
 
 def _time(field: str, text: str | None) -> int:
-    """0: not given (Go's zero time counts as that)."""
+    """0: not given (Go's zero time counts as that). Later than can be written (by its offset): the last that can."""
     try:
-        return max(0, parse_time(text)) if text else 0
+        return min(max(0, parse_time(text)), LAST_MS) if text else 0
     except (ValueError, OverflowError):
         raise ValueError(f"{field}: not an RFC 3339 time: {str(text)[:64]!r}") from None
 

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from schemas.alerts import Matcher, Silence
-from schemas.base import UNREADABLE, digest, encode, parse_time, rfc3339
+from schemas.base import LAST_MS, UNREADABLE, digest, encode, parse_time, rfc3339
 from schemas.headers import cloud_headers
 from streams.matching import matches
-from streams.muting import Phase, phase, wrong_silence
+from streams.muting import Phase, phase, wrong_matchers, wrong_silence
 from streams.record import Outgoing
 
 TOPIC = "silences"
@@ -57,11 +57,7 @@ def read(body: bytes) -> Posted:
 
 def wanted(posted: Posted, *, identity: str, tenant: str, cluster: str, now_ms: int) -> Silence:
     """The silence a caller asks for; one that should have begun already begins now. Raises ValueError."""
-    try:
-        starts, ends = parse_time(posted.startsAt), parse_time(posted.endsAt)
-        rfc3339(ends)
-    except OverflowError:
-        raise ValueError("startsAt or endsAt is out of range") from None
+    starts, ends = parse_time(posted.startsAt), min(parse_time(posted.endsAt), LAST_MS)
     silence = Silence(
         id=identity,
         matchers=sorted(
@@ -142,8 +138,14 @@ def document(silence: Silence, now_ms: int) -> dict[str, Any]:
 
 
 def listed(silences: Iterable[Silence], matchers: Sequence[Matcher], now_ms: int) -> list[dict[str, Any]]:
-    """Those whose own matchers, taken as labels, match: active first, then pending, then expired."""
-    found = [each for each in silences if matches(matchers, {m.name: m.value for m in each.matchers})]
+    """Those whose own matchers, taken as labels, match: active first, then pending, then expired.
+
+    What cannot hold is not among them: no client could show it, or send it back."""
+    found = [
+        each
+        for each in silences
+        if not wrong_matchers(each) and matches(matchers, {m.name: m.value for m in each.matchers})
+    ]
     return [document(each, now_ms) for each in sorted(found, key=lambda each: _order(each, now_ms))]
 
 

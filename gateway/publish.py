@@ -7,13 +7,14 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import jsonschema_rs
+import msgspec
 import orjson
 
 from gateway.cloudevents import CloudEvent
 from gateway.ingest import AHEAD_MS
 from gateway.problems import Problem
 from schemas import jsonschema
-from schemas.alerts import fingerprint
+from schemas.alerts import FUTURE_MS, Alert, fingerprint, wrong_times
 from schemas.base import digest, parse_time
 from schemas.catalogue import DLQ_SUFFIX, Topic, catalogue, declared
 from schemas.headers import cloud_headers
@@ -21,6 +22,7 @@ from schemas.keys import key
 from streams.envelope import trace
 from streams.errors import Invalid
 from streams.record import Outgoing
+from streams.sources.forward_values import MAX_DEPTH, brackets, depth
 
 NAMED = 100
 """Bad events named in an error."""
@@ -37,13 +39,18 @@ class Publisher(NamedTuple):
     """`Idempotency-Key`."""
 
 
-def open_topic(name: str) -> Topic:
-    """The topic others may publish to. Raises 404, or 403 for an internal one."""
+def open_topic(name: str, tenant: str = "") -> Topic:
+    """The topic others may publish to. Raises 404, or 403 for an internal one, for one that is an output or has an API
+    of its own, and to a tenant (empty: for any) for one whose records replace each other, whosever they are."""
     topic = catalogue().get(name)
     if topic is None:
         raise Problem(404, "Not found", f"there is no topic {name[:128]!r} in the catalogue")
     if not topic.public or name.endswith(DLQ_SUFFIX):
         raise Problem(403, "Forbidden", f"{name} is internal: nobody outside publishes to it")
+    if not topic.publish:
+        raise Problem(403, "Forbidden", f"{name} is not for publishing: it comes from {', '.join(topic.producers)}")
+    if tenant and topic.cleanup == "compact":
+        raise Problem(403, "Forbidden", f"{name} is one table for all tenants: only the platform publishes to it")
     return declared()[name]
 
 
@@ -71,20 +78,36 @@ def _record(topic: Topic, event: CloudEvent, publisher: Publisher, index: int, n
     record = orjson.loads(raw)
     if not isinstance(record, dict):
         raise ValueError("data: expected a JSON object")
+    if brackets(raw) > MAX_DEPTH and depth(record) > MAX_DEPTH:
+        raise ValueError(f"data: more than {MAX_DEPTH} objects and arrays within each other")
     more = _completed(topic, record, publisher)
     validate(topic.name, record)
     value = orjson.dumps(record) if more else raw
     if len(value) > topic.max_message_mib << 20:
         raise ValueError(f"data: over the topic's {topic.max_message_mib} MiB")
     time_ms = _time(event, now_ms)
+    written_ms = min(time_ms, now_ms + AHEAD_MS)
+    if topic.name == "alerts":
+        _check_alert(record, written_ms)
     its_key = key(topic.name, record) or _id(event, publisher, index).encode()
     return Outgoing(
         topic.name,
         value,
         its_key,
         _headers(topic, event, time_ms, its_key.decode()) if topic.headers else None,
-        min(time_ms, now_ms + AHEAD_MS),
+        written_ms,
     )
+
+
+def _check_alert(record: dict[str, Any], written_ms: int) -> None:
+    """What keep-alert-state would refuse, at once. Raises ValueError with the field and the reason."""
+    alert = msgspec.convert(record, Alert)
+    if wrong := wrong_times(alert):
+        raise ValueError(wrong)
+    if not alert.labels:
+        raise ValueError("labels: at least one is needed")
+    if alert.observed_at_ms > written_ms + FUTURE_MS:
+        raise ValueError("observed_at_ms: is more than an hour after the event's time")
 
 
 def validate(topic: str, record: dict[str, Any]) -> None:

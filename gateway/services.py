@@ -35,6 +35,7 @@ from streams.intake import Intake, of_process
 from streams.producer import Producer
 from streams.record import Outgoing
 from streams.settings import Settings
+from streams.silences import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +155,7 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.push_async_callback(index.close)
         views = ViewSet(
             alerts=View(settings.kafka, "alerts.state", msgspec.json.Decoder(AlertState).decode),
-            silences=View(settings.kafka, "silences", msgspec.json.Decoder(Silence).decode),
+            silences=View(settings.kafka, "silences", Reading()),
         )
         starting = [asyncio.create_task(view.start(), name="view") for view in views.all]
         starting.append(asyncio.create_task(_open(index), name="index"))

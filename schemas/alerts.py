@@ -10,9 +10,11 @@ from typing import Annotated
 
 import msgspec
 
-from schemas.base import Event, digest
+from schemas.base import LAST_MS, Event, digest
 
 NO_TENANT = "platform"
+FUTURE_MS = 3_600_000
+"""How far an observation's time may be ahead of the time it was written to Kafka."""
 
 
 class Evidence(Event, frozen=True, kw_only=True):
@@ -57,6 +59,25 @@ class Alert(Event, frozen=True, kw_only=True):
     evidence: list[Evidence] = []
     acknowledged: Acknowledged | None = None
     """Not an observation then: somebody takes on the alert of these labels and `starts_at_ms`, if it still fires."""
+
+
+def wrong_times(alert: Alert) -> str:
+    """What is wrong with an observation's times, as `field: reason`, or an empty text. Times are ms since the epoch."""
+    acknowledged = alert.acknowledged or Acknowledged(by="", at_ms=0)
+    for field, value, least in (
+        ("starts_at_ms", alert.starts_at_ms, 1),
+        ("observed_at_ms", alert.observed_at_ms, 1),
+        ("ends_at_ms", alert.ends_at_ms, 0),
+        ("acknowledged.at_ms", acknowledged.at_ms, 0),
+        ("acknowledged.until_ms", acknowledged.until_ms, 0),
+    ):
+        if not least <= value <= LAST_MS:
+            return f"{field}: expected milliseconds since the epoch, {least} to {LAST_MS} (the year 9999)"
+    if 0 < alert.ends_at_ms < alert.starts_at_ms:
+        return "ends_at_ms: is before starts_at_ms"
+    if not 0 <= alert.for_ms <= LAST_MS - alert.starts_at_ms:
+        return "for_ms: is negative or endless"
+    return ""
 
 
 class Status(StrEnum):

@@ -7,13 +7,19 @@ Ids are functions of the thing itself, so that redelivery, replay and restart gi
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """Base of all record structs: immutable, unknown fields ignored on reading, defaults left out on writing."""
+
+
+FIRST_MS = -62_135_596_800_000
+LAST_MS = 253_402_300_799_999
+"""The first and the last millisecond of the years 1 to 9999, which RFC 3339 can write."""
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - written without an offset
 
 
 def digest(*parts: str) -> str:
@@ -27,8 +33,12 @@ def digest(*parts: str) -> str:
 
 
 def rfc3339(ms: int) -> str:
-    """`ms` since the epoch as RFC 3339 UTC with milliseconds: 1700000000123 -> 2023-11-14T22:13:20.123Z."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    """`ms` since the epoch as RFC 3339 UTC with milliseconds: 1700000000123 -> 2023-11-14T22:13:20.123Z.
+
+    A time outside the years 1 to 9999 is shown as the first or last of them: records of others may hold any number.
+    """
+    seconds, rest = divmod(min(max(ms, FIRST_MS), LAST_MS), 1000)
+    return f"{(_EPOCH + timedelta(seconds=seconds)).isoformat()}.{rest:03d}Z"
 
 
 def parse_time(text: str) -> int:

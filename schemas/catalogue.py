@@ -16,7 +16,11 @@ HOUR_MS = 3_600_000
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One topic. Retention is by time and by bytes a partition; compacted topics have neither."""
+    """One topic. Retention is by time and by bytes a partition; compacted topics have neither.
+
+    `public`: others may read it, and its records are documented. `publish`: others may write to it through the
+    gateway; not what is an output of ours, or has an API of its own that checks more than a schema can.
+    """
 
     name: str
     key: str
@@ -24,6 +28,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     schema: str
     headers: bool = True
     public: bool = True
+    publish: bool = True
     cleanup: str = "delete"
     partitions: int = 1
     retention_hours: int = 0

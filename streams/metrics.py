@@ -34,6 +34,9 @@ STREAMS = Gauge("eventsphere_streams", "Live streams (SSE) open")
 STREAM_GAPS = Counter("eventsphere_stream_gaps", "Gaps a live stream told its reader about", ["reason"])
 AUDIT_LOST = Counter("eventsphere_audit_lost", "Audit records that could not be written", ["reason"])
 VIEW_SKIPPED = Counter("eventsphere_view_skipped_records", "Records of a view not decodable", ["topic"])
+SILENCES_WRONG = Counter(
+    "eventsphere_wrong_silences", "Silences read off their topic that cannot hold (bad matchers), and are left out"
+)
 RULE_RECORDS = Counter(
     "eventsphere_rule_records", "Records the rules looked at: parsed, or refused by their bytes", ["how"]
 )

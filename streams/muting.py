@@ -25,8 +25,8 @@ def phase(silence: Silence, now_ms: int) -> Phase:
     return Phase.ACTIVE if now_ms >= silence.starts_at_ms else Phase.PENDING
 
 
-def wrong_silence(silence: Silence) -> str:
-    """Why Alertmanager would not take it, or an empty text."""
+def wrong_matchers(silence: Silence) -> str:
+    """Why its matchers can say nothing, or an empty text. Without any it would cover everything: that is none."""
     if not silence.matchers:
         return "at least one matcher required"
     for index, matcher in enumerate(silence.matchers):
@@ -36,13 +36,18 @@ def wrong_silence(silence: Silence) -> str:
             return f"invalid label matcher {index}: {error}"
     if all(matches_value(matcher, "") for matcher in silence.matchers):
         return "at least one matcher must not match the empty string"
-    if silence.ends_at_ms <= silence.starts_at_ms:
-        return "start time must be before end time"
     return ""
 
 
+def wrong_silence(silence: Silence) -> str:
+    """Why Alertmanager would not take it, or an empty text."""
+    if wrong := wrong_matchers(silence):
+        return wrong
+    return "start time must be before end time" if silence.ends_at_ms <= silence.starts_at_ms else ""
+
+
 def silenced_by(alert: AlertState, active: Iterable[Silence]) -> list[str]:
-    """Sorted ids of those `active` silences that cover `alert`. A tenant's silence covers its own alerts only."""
+    """Sorted ids of those silences (of `active`) that cover `alert`. A tenant's silence covers its own alerts only."""
     return sorted(
         silence.id
         for silence in active
@@ -51,7 +56,8 @@ def silenced_by(alert: AlertState, active: Iterable[Silence]) -> list[str]:
 
 
 def active(silences: Iterable[Silence], now_ms: int) -> list[Silence]:
-    return [silence for silence in silences if phase(silence, now_ms) is Phase.ACTIVE]
+    """Those that hold now. What cannot hold is left out: the topic is open to other producers."""
+    return [each for each in silences if phase(each, now_ms) is Phase.ACTIVE and not wrong_matchers(each)]
 
 
 class Inhibitor:

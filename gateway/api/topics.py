@@ -90,10 +90,9 @@ async def publish_events(
 ) -> Accepted:
     """Publish CloudEvents: binary, structured or batched. 202 only after Kafka acked; 422 names the indices of a batch
     that do not fit the topic's schema, and then none was stored. After a 503 send again with the same ids."""
-    declared_topic = publish.open_topic(topic)
-    publisher = publish.Publisher(
-        config.cluster.name or "local", "" if who.tenant == NO_TENANT else who.tenant, idempotency_key
-    )
+    tenant = "" if who.tenant == NO_TENANT else who.tenant
+    declared_topic = publish.open_topic(topic, tenant)
+    publisher = publish.Publisher(config.cluster.name or "local", tenant, idempotency_key)
     try:
         events = cloudevents.read(request.headers, await request.body())
         await bus.send(publish.outgoing(declared_topic, events, publisher, clock()))
@@ -141,6 +140,7 @@ def described(topic: Topic, seen: Snapshot) -> dict[str, Any]:
         "key": topic.key,
         "record": topic.record,
         "public": topic.public,
+        "publish": topic.public and topic.publish,
         "cleanup": topic.cleanup,
         "retention_hours": topic.retention_hours,
         "producers": topic.producers,

@@ -98,7 +98,7 @@ def to_json(value: Any) -> bytes:
             text = orjson.dumps(_plainly(value, 0), default)
         except TypeError as error:
             raise Invalid("bad_entry", str(error)[:200]) from None
-    if brackets(text) > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if brackets(text) > MAX_DEPTH and depth(value) > MAX_DEPTH:
         raise _too_deep()
     return text
 
@@ -140,14 +140,14 @@ def _key(key: Any) -> str:
     return "null" if key is None else str(key)
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """Nesting, counted without recursion."""
     deepest, stack = 0, [(value, 1)]
     while stack:
-        item, depth = stack.pop()
+        item, level = stack.pop()
         if isinstance(item, (dict, list, tuple)):
-            deepest = max(deepest, depth)
-            stack += [(each, depth + 1) for each in (item.values() if isinstance(item, dict) else item)]
+            deepest = max(deepest, level)
+            stack += [(each, level + 1) for each in (item.values() if isinstance(item, dict) else item)]
     return deepest
 
 

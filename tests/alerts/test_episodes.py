@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agents.keep_alert_state import TOPIC, KeepAlertState, parse
 from schemas.alerts import Acknowledged, Alert, AlertState, Evidence, Status, alert_key, episode_id, fingerprint
-from schemas.base import encode
+from schemas.base import LAST_MS, encode
 from streams.episodes import EVIDENCE, EVIDENCE_FIRST, KEEP_MS, REPEATED_MS, SOFT_MS, Entry
 from streams.errors import Invalid
 from streams.record import Outgoing, Record
@@ -256,22 +256,28 @@ def test_a_resolved_alert_is_taken_away_after_a_day() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "reason", "told"),
     [
-        ({"labels": {}}, "no_labels"),
-        ({"fingerprint": "x"}, "wrong_fingerprint"),
-        ({"starts_at_ms": 0}, "wrong_time"),
-        ({"ends_at_ms": 5}, "wrong_time"),
-        ({"for_ms": -1}, "wrong_time"),
-        ({"observed_at_ms": 10**18}, "wrong_time"),
-        ({"labels": 1}, "decode"),
+        ({"labels": {}}, "no_labels", "label"),
+        ({"fingerprint": "x"}, "wrong_fingerprint", "'x'"),
+        ({"starts_at_ms": 0}, "wrong_time", "starts_at_ms: "),
+        ({"ends_at_ms": 5}, "wrong_time", "ends_at_ms: is before"),
+        ({"ends_at_ms": LAST_MS + 1}, "wrong_time", "ends_at_ms: expected"),
+        ({"for_ms": -1}, "wrong_time", "for_ms: "),
+        ({"observed_at_ms": 10**18}, "wrong_time", "observed_at_ms: "),
+        ({"labels": 1}, "decode", "labels"),
     ],
 )
-def test_what_is_no_alert_is_invalid(change: dict[str, Any], reason: str) -> None:
+def test_what_is_no_alert_is_invalid(change: dict[str, Any], reason: str, told: str) -> None:
     document = msgspec.json.decode(encode(alert(0))) | change
     with pytest.raises(Invalid) as caught:
         parse(Record("alerts", 0, 0, KEY.encode(), encode(document), T0))
     assert caught.value.reason == reason
+    assert told in caught.value.detail
+
+
+def test_an_end_at_the_end_of_time_is_taken() -> None:
+    assert Run().see(alert(0, ends=LAST_MS - T0)).story == [("firing", 0)]
 
 
 def test_a_wrong_key_or_a_far_future_is_invalid() -> None:

@@ -240,6 +240,60 @@ def test_what_is_no_list_of_alerts_is_refused(world: World, body: bytes) -> None
     assert isinstance(answer.json(), str)
 
 
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59-12:00"])
+def test_an_alert_may_fire_until_the_end_of_time(world: World, end: str) -> None:
+    name = "Forever" + str(len(end))
+    assert _post(world, [{"labels": {"alertname": name}, "endsAt": end}]).status_code == 200
+    world.settle()
+    (shown,) = eventually(lambda: [a for a in world.served.get("/api/v2/alerts") if a["labels"]["alertname"] == name])
+    assert shown["status"]["state"] == "active"
+
+
+def test_more_alerts_than_are_taken_are_refused_whole(world: World) -> None:
+    def refused() -> float:
+        text = world.served.http.get("/metrics").text
+        lines = [line for line in text.splitlines() if 'refused_total{reason="malformed",source="hook-alert' in line]
+        return sum(float(line.split()[-1]) for line in lines)
+
+    before = refused()
+    one = {"status": "firing", "labels": {"alertname": "Flood"}, "startsAt": "2026-01-01T00:00:00Z"}
+    answer = _hook(world, {"version": "4", "alerts": [one] * 10_001}, f"Bearer {SECRET}")
+    assert answer.status_code == 400
+    assert "at most 10000" in answer.json()["detail"]
+    assert refused() == before + 1
+    assert _post(world, [{"labels": {"alertname": "Flood"}}] * 10_001).status_code == 400
+    assert all(alert.labels["alertname"] != "Flood" for alert in world.posted())
+
+
+def test_what_others_wrote_to_the_topics_breaks_no_list(world: World) -> None:
+    """Any Kafka producer may write: a silence that cannot hold is left out, a time that is none is clamped."""
+    _post(world, [{"labels": {"alertname": "Standing"}}])
+    world.settle()
+    silence = {"starts_at_ms": 0, "ends_at_ms": 9 * 10**17, "created_by": "x", "updated_at_ms": -(9 * 10**17)}
+    for id_, matchers in (
+        ("paren", [{"name": "alertname", "value": "(", "is_regex": True}]),
+        ("none", []),
+        ("everything", [{"name": "alertname", "value": ".*", "is_regex": True}]),
+        ("good", [{"name": "alertname", "value": "Nothing"}]),
+    ):
+        world.served.produce("silences", silence | {"id": id_, "matchers": matchers}, key=id_.encode())
+    state = next(r for r in world.served.records("alerts.state") if b'"Standing"' in (r.value or b""))
+    strange = msgspec.json.decode(state.value or b"") | {"starts_at_ms": 9 * 10**17, "ends_at_ms": -(9 * 10**17)}
+    strange |= {"labels": {"alertname": "Strange"}, "fingerprint": "5" * 16, "updated_at_ms": 9 * 10**17}
+    world.served.produce("alerts.state", strange, key=b"platform/" + b"5" * 16)
+    eventually(lambda: "Strange" in world.names())
+    eventually(lambda: "good" in [each["id"] for each in world.served.get("/api/v2/silences")])
+    ids = {each["id"] for each in world.served.get("/api/v2/silences")}
+    assert not ids & {"paren", "none", "everything"}
+    (standing,) = [a for a in world.served.get("/api/v2/alerts") if a["labels"]["alertname"] == "Standing"]
+    assert standing["status"]["state"] == "active"
+    (listed,) = world.served.get("/api/v1/alerts", q="Strange")["items"]
+    assert (listed["starts_at"], listed["ends_at"]) == ("9999-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z")
+    assert world.served.get("/api/v2/alerts/groups")
+    for id_ in ("paren", "none", "everything"):
+        assert world.served.http.delete(f"/api/v2/silence/{id_}", headers=world.served.admin).status_code == 200
+
+
 def test_times_default_as_alertmanagers_do(world: World) -> None:
     before = time.time_ns() // 1_000_000
     _post(world, [{"labels": {"alertname": "Defaults"}, "endsAt": "0001-01-01T00:00:00Z"}])

@@ -8,19 +8,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from schemas.alerting import InhibitRule
 from schemas.alerts import AlertState, Matcher, Silence, Status, fingerprint
+from schemas.base import encode
 from streams.alerting import parse
 from streams.matching import matches, parse_matcher, parse_matchers, render
 from streams.muting import Inhibitor, Phase, active, phase, silenced_by, wrong_silence
 from streams.routing import destinations, routes_of
+from streams.silences import Reading
 from tests.parts.monitoring import amtool
 from tests.parts.process import Missing
 from tests.parts.session import missing
+
+_replace = msgspec.structs.replace
 
 
 @pytest.mark.parametrize(
@@ -157,6 +164,27 @@ def test_a_tenants_silence_covers_its_own_alerts_only() -> None:
     assert silenced_by(_alert({"a": "b"}, "shop"), silences) == ["a=b", "a=~b"]
     assert silenced_by(_alert({"a": "b"}, "other"), silences) == ["a=~b"]
     assert silenced_by(_alert({"a": "c"}, "shop"), silences) == []
+
+
+def test_a_silence_that_cannot_hold_is_left_out() -> None:
+    """The topic is open to other producers: what the API refuses may be on it all the same."""
+    good, bad, all_ = _silence("a=b"), [Matcher(name="a", value="(", is_regex=True)], Matcher(name="a", value=".*")
+    wrong = [_replace(good, matchers=each) for each in (bad, [], [_replace(all_, is_regex=True)])]
+    assert active([*wrong, good], 150) == [good]
+    assert silenced_by(_alert({"a": "b"}), active([*wrong, good], 150)) == ["a=b"]
+
+
+def test_a_silence_that_cannot_hold_is_counted_and_told_once() -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("eventsphere_wrong_silences_total") or 0.0
+
+    reading, before = Reading(), counted()
+    good, bad = _silence("a=b"), _replace(_silence("a=b"), id="bad", matchers=[])
+    with capture_logs() as told:
+        assert [reading(encode(each)) for each in (good, bad, bad)] == [good, bad, bad]
+    assert counted() - before == 2
+    assert [(each["event"], each["silence"]) for each in told] == [("silence.left_out", "bad")]
+    assert "at least one matcher" in told[0]["reason"]
 
 
 def test_wrong_silences() -> None:

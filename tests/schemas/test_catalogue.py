@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from schemas.base import FIRST_MS, LAST_MS, rfc3339
 from schemas.catalogue import STATEFUL, Topic, catalogue, declared, dlq_name
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -76,6 +77,22 @@ def test_unknown_fields_are_ignored_by_readers() -> None:
         if struct is not None:
             example = json.loads(declared()[name].example) | {"from_the_future": {"a": [1]}}
             assert msgspec.json.decode(json.dumps(example), type=struct)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (1_700_000_000_123, "2023-11-14T22:13:20.123Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (LAST_MS, "9999-12-31T23:59:59.999Z"),
+        (LAST_MS + 1, "9999-12-31T23:59:59.999Z"),
+        (10**40, "9999-12-31T23:59:59.999Z"),
+        (FIRST_MS, "0001-01-01T00:00:00.000Z"),
+        (-(10**40), "0001-01-01T00:00:00.000Z"),
+    ],
+)
+def test_every_number_is_shown_as_a_time(ms: int, text: str) -> None:
+    assert rfc3339(ms) == text
 
 
 def test_dead_letter_and_state_topics_belong_to_the_catalogue() -> None:
