@@ -27,6 +27,8 @@ from streams.settings import Hook, Settings
 router = APIRouter(tags=["hooks"])
 HookId = Annotated[str, FromPath(max_length=128)]
 MAX_DELIVERY = 200
+MAX_FIELDS = 10
+"""Of a form."""
 
 
 class Taken(BaseModel):
@@ -95,19 +97,26 @@ def _origin(config: Settings, hook: Hook, delivery: str, now_ms: int) -> pushes.
 
 
 def _unwrapped(request: Request, body: bytes) -> bytes:
-    """GitHub sends a form with the JSON in `payload` when the hook is set up that way."""
+    """GitHub sends a form with the JSON in `payload` when the hook is set up that way. Raises 400 for another form."""
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+        try:
+            fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
+        except ValueError:
+            raise _malformed("github", f"the form has more than {MAX_FIELDS} fields: expected payload") from None
         return fields.get("payload", [""])[0].encode()
     return body
+
+
+def _malformed(kind: str, reason: str) -> Problem:
+    REFUSED.labels(f"hook-{kind}", "malformed").inc()
+    return Problem(400, "Malformed body", reason[:500])
 
 
 def _parsed(parse: pushes.Parser, body: bytes, kind: str, origin: pushes.Origin) -> CicdEvent | str:
     try:
         return parse(body, kind[:100], origin)
     except ValueError as error:
-        REFUSED.labels(f"hook-{origin.kind}", "malformed").inc()
-        raise Problem(400, "Malformed body", str(error)[:500]) from None
+        raise _malformed(origin.kind, str(error)) from None
 
 
 async def _take(bus: Bus, event: CicdEvent | str, origin: pushes.Origin) -> Taken:

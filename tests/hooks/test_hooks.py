@@ -110,6 +110,13 @@ def test_a_form_is_understood(served: Served) -> None:
     assert answer.json()["status"] == "accepted", answer.text
 
 
+def test_a_form_of_too_many_fields_is_malformed(served: Served) -> None:
+    body = b"&".join(b"f%d=1" % n for n in range(11))
+    answer = github(served, body, "d6", **{"Content-Type": "application/x-www-form-urlencoded"})
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json")
+    assert "more than 10 fields" in answer.json()["detail"]
+
+
 def test_malformed_too_large_and_unknown(served: Served) -> None:
     assert github(served, b"{nonsense", "d7").status_code == 400
     assert github(served, b"[" * 100_000, "d7").status_code == 400
