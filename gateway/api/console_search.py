@@ -28,7 +28,7 @@ from streams.sinks.index.port import Kind, Query
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
-A_PAGE, AROUND, BARS, TOP = 200, 30, 80, 5
+A_PAGE, AROUND, BARS, TOP, CHOICES = 200, 30, 80, 5, 200
 FORMATS = ("text", "csv", "ndjson")
 HERE = "/logs"
 
@@ -63,7 +63,7 @@ async def logs(
         problem=problem,
         saved=await _saved(view),
         exports={form: _export(asked, form) for form in FORMATS},
-        **NOTHING | await _places(view) | found,
+        **NOTHING | await _places(view, query) | found,
     )
 
 
@@ -139,11 +139,13 @@ def _value(field: str, value: str, count: int) -> dict[str, Any]:
     return {"value": value, "count": count, "asks": f'{field}:"{escaped}"'}
 
 
-async def _places(view: Viewer) -> dict[str, Any]:
-    """Names to choose from; those of all tenants are nobody's to see but the platform's."""
-    counts = {} if tenants(view.who) else await view.kit.index.counts(Kind.LOGS, ("cluster", "namespace"))
-    clusters, namespaces = ({place[n] for place in counts if place[n]} for n in (0, 1))
-    return {"namespaces": sorted(namespaces), "clusters": sorted(clusters)}
+async def _places(view: Viewer, query: Query) -> dict[str, Any]:
+    """Names to choose from: those of the time looked at."""
+    index = view.kit.index
+    anywhere = Query(kind=Kind.LOGS, tenants=query.tenants, start_ms=query.start_ms, end_ms=query.end_ms)
+    found = await asyncio.gather(*(index.top(anywhere, field, CHOICES) for field in ("namespace", "cluster")))
+    namespaces, clusters = (sorted(value for value, _ in each.values) for each in found)
+    return {"namespaces": namespaces, "clusters": clusters}
 
 
 async def _saved(view: Viewer) -> list[dict[str, Any]]:

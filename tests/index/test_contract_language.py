@@ -274,8 +274,8 @@ _queries = st.recursive(
 )
 
 
-@given(st.lists(_queries, min_size=1, max_size=40))
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(st.lists(_queries, min_size=20, max_size=40))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 async def test_engines_and_evaluator_agree(index: Index, queries: list[str]) -> None:
     records = [log(None, n, time_ms=NOON + n)._replace(value=_encode(each)) for n, each in enumerate(corpus(120))]
     await index.write(Kind.LOGS, batch(*records))
