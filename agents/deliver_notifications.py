@@ -2,7 +2,8 @@
 
 Key: tenant/receiver/group key. Guarantee: every target of a notification hears of it once; a crash repeats at most the
 one delivery a lane was at, with the same Message-ID, and loses none (docs/adr/0004-delivery.md). The owner of the
-partition is the only sender. In shadow mode (`EVENTSPHERE_NOTIFY__MODE=shadow`) outcomes say `shadow`, nothing is sent.
+partition is the only sender. In shadow mode (`EVENTSPHERE_NOTIFY__MODE=shadow`) nothing is sent:
+decisions say `shadow` and have no outcome; one to `send` from before gets the outcome `shadow`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,9 @@
 Key: tenant/receiver/group key, in both. Guarantee: a decision is in the checkpointed state before it is published, with
 an id made of its number in the group; after a crash the same decisions come again under the same ids, none is lost and
 none is made twice. Timing and deduplication are Alertmanager's (streams/groups.py). Alerts that are silenced or
-inhibited are left out; the decision to leave them out is itself a record, once for each reason.
+inhibited are left out; the decision to leave them out is itself a record, once for each reason. In shadow mode
+(`EVENTSPHERE_NOTIFY__MODE=shadow`) decisions say `shadow` instead of `send`, nothing is sent and there are no outcomes;
+back in live mode what fires and was told in shadow alone is told at the group's next look.
 """
 
 from __future__ import annotations

@@ -34,12 +34,13 @@ class Look:
         send: Decision,
         cluster: str = "",
     ) -> None:
-        """`cluster`: the platform's own, for decisions about alerts of several."""
+        """`send`: SEND, or SHADOW, in which nobody is told. `cluster`: the platform's own, for alerts of several."""
         self.config = config
         self.silences = silences
         self.inhibitor = inhibitor
         self.now_ms = now_ms
         self.send = send
+        self._shadow = send is Decision.SHADOW
         self.cluster = cluster
 
     def belongs(self, alert: AlertState, group: Group) -> bool:
@@ -83,7 +84,7 @@ class Look:
         firing = [each.fingerprint for each in alerts if each.state is not Status.RESOLVED]
         resolved = [each.fingerprint for each in alerts if each.state is Status.RESOLVED]
         taken_on = bool(firing) and all(self._taken_on(each) for each in alerts if each.state is not Status.RESOLVED)
-        told = group.told
+        told = groups.told(group, shadow=self._shadow)
         if told is not None and not taken_on and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
             told = None
         receiver = self.config.receiver(group.receiver)
@@ -101,7 +102,8 @@ class Look:
         if reason == Reason.REPEAT and taken_on:
             return group, []
         new_thread = told is None or not told.firing
-        group = _replace(group, told=Told(firing=firing, resolved=resolved, at_ms=self.now_ms))
+        now = Told(firing=firing, resolved=resolved, at_ms=self.now_ms)
+        group = groups.telling(group, now, shadow=self._shadow)
         if not firing and not send_resolved:
             return group, []  # nothing of the receiver wants to hear it: it is only written down
         return self._sent(group, reason, alerts, new_thread)

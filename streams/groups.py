@@ -47,6 +47,8 @@ class Group(Event, frozen=True, kw_only=True):
     flushed: bool = False
     flush: int
     told: Told | None = None
+    shadow: Told | None = None
+    """What it would have been told in shadow since: its receiver heard nothing of that."""
     thread: str = ""
     muted: dict[str, str] = {}
     """Fingerprint -> why it was left out, as last recorded."""
@@ -130,6 +132,22 @@ def needs(
     if send_resolved and not set(resolved) <= set(told.resolved):
         return Reason.SOME_RESOLVED
     return Reason.REPEAT if told.at_ms < now_ms - timing.repeat_interval_ms else ""
+
+
+def told(group: Group, *, shadow: bool) -> Told | None:
+    """What counts as told: live only what was really said, in shadow what was decided in it too."""
+    return (group.shadow or group.told) if shadow else group.told
+
+
+def telling(group: Group, now: Told, *, shadow: bool) -> Group:
+    """The group that is told `now`. In shadow what was really said is only cut down to what has fired since: were it to
+    fire anew, it is new to the receiver."""
+    if not shadow:
+        return msgspec.structs.replace(group, told=now, shadow=None)
+    said = group.told
+    if said is not None:
+        said = msgspec.structs.replace(said, firing=[print_ for print_ in said.firing if print_ in set(now.firing)])
+    return msgspec.structs.replace(group, told=said, shadow=now)
 
 
 def after_flush(group: Group, now_ms: int) -> Group:

@@ -132,6 +132,11 @@ class World:
         self.state = State({key: msgspec.json.decode(raw, type=Entry) for key, raw in stored.items()})
         self.core = GroupNotifications(self.around, shadow=self.shadow)
 
+    def mode(self, *, shadow: bool) -> None:
+        """Another worker goes on, in that mode."""
+        self.shadow = shadow
+        self.restart()
+
     def silence(self, text: str, seconds: int) -> None:
         ends = self.now + seconds * S
         matchers = parse_matchers(text)
@@ -304,12 +309,12 @@ def test_another_silence_is_another_decision() -> None:
     world.silence("alertname=A", 100)
     world.fire()
     world.run(20)
-    world.silence("pod!=x", 1000)
+    world.silence("alertname=~A", 1000)
     world.run(200)
     assert [reason for _, _, reason, _ in world.story] == [
         "silenced by alertname=A",
-        "silenced by alertname=A, pod!=x",
-        "silenced by pod!=x",
+        "silenced by alertname=A, alertname=~A",
+        "silenced by alertname=~A",
     ]
 
 
@@ -340,6 +345,65 @@ def test_shadow_decides_and_says_so() -> None:
     world.fire()
     world.run(20)
     assert world.story == [(10, "shadow", Reason.FIRST, 1)]
+
+
+def test_what_was_told_in_shadow_is_told_when_it_counts() -> None:
+    world = World(shadow=True)
+    world.fire(pod="1")
+    world.run(100)
+    world.mode(shadow=False)
+    world.run(200)
+    assert world.story == [(10, "shadow", Reason.FIRST, 1), (130, "send", Reason.FIRST, 1)]
+    assert world.sent[1][1].thread == world.sent[1][1].id
+
+
+def test_what_was_told_is_not_told_again_for_having_been_in_shadow() -> None:
+    world = World()
+    world.fire(pod="1")
+    world.run(20)
+    world.mode(shadow=True)
+    world.run(100)
+    world.mode(shadow=False)
+    world.run(100)
+    assert world.story == [(10, "send", Reason.FIRST, 1)]
+    world.mode(shadow=True)
+    world.fire(pod="2")
+    world.run(60)
+    world.mode(shadow=False)
+    world.run(60)
+    assert world.story[1:] == [(250, "shadow", Reason.NEW_ALERTS, 2), (310, "send", Reason.NEW_ALERTS, 2)]
+    assert len({n.thread for _, n in world.sent}) == 1
+
+
+def test_what_resolved_in_shadow_and_fires_anew_is_told() -> None:
+    world = World()
+    world.fire(pod="1")
+    world.run(20)
+    world.mode(shadow=True)
+    world.resolve(pod="1")
+    world.run(60)
+    world.fire(pod="1")
+    world.run(60)
+    world.mode(shadow=False)
+    world.run(60)
+    decisions = [(decision, reason) for _, decision, reason, _ in world.story]
+    assert decisions == [
+        ("send", Reason.FIRST),
+        ("shadow", Reason.ALL_RESOLVED),
+        ("shadow", Reason.FIRST),
+        ("send", Reason.FIRST),
+    ]
+
+
+def test_a_checkpoint_from_before_shadow_was_remembered_is_read() -> None:
+    world = World()
+    world.fire()
+    world.run(20)
+    stored = [encode(entry) for entry in world.state.values() if entry.group is not None]
+    assert b'"told"' in stored[0]
+    assert b'"shadow"' not in stored[0], "written as before while nothing was told in shadow"
+    world.restart()
+    assert world.run(120) == []
 
 
 def test_an_alert_the_configuration_leads_elsewhere_leaves() -> None:
