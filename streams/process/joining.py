@@ -19,7 +19,7 @@ from streams.process.patterns import detecting
 from streams.process.rewriting import Editing, encode, repaired
 from streams.process.selectors import condition
 from streams.process.traces import Grouping
-from streams.record import Bulk, Outgoing
+from streams.record import Bulk
 from streams.rules.compiler import compile_all
 from streams.sinks.index import fields
 
@@ -203,15 +203,6 @@ def _raw(joins: Sequence[Join]) -> bytes | None:
         needs += [RAW_PARTIAL] if join.partial else []
         needs += [traces.RAW[kind] for kind in join.traces]
     return b"|".join([*dict.fromkeys(needs), ESCAPED]) if needs else None
-
-
-def records_joined(joiner: Joiner, records: list[Outgoing]) -> list[Outgoing]:
-    """The records of one request with what belongs together joined, and counted."""
-    found = joiner.join([record.value or b"" for record in records])
-    if found is None:
-        return records
-    count(found)
-    return [records[place]._replace(value=value) for place, value in zip(found.places, found.values, strict=True)]
 
 
 def bulk_joined(joiner: Joiner, bulk: Bulk) -> Bulk:

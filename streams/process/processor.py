@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from schemas.base import UNREADABLE
 from schemas.process_document import Document, Drop, Mask, Parse, Sample, Step
@@ -147,7 +147,8 @@ class Run:
         """Process the records at positions [start, stop)."""
         batch, one, ids = self._batch, self._processor.one, self._processor.needs_ids
         messages = batch.messages[start:stop]
-        values: list[bytes] = [value or b"" for value in map(type(messages[0]).value, messages)]
+        found = list(map(type(messages[0]).value, messages))
+        values = [value or b"" for value in found] if None in found else cast(list[bytes], found)
         for place in self._processor.candidates(values):
             value = values[place]
             try:
