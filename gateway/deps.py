@@ -33,26 +33,31 @@ def services(request: Request) -> Services:
     return out
 
 
-Kit = Annotated[Services, Depends(services)]
+async def _kit(request: Request) -> Services:
+    return services(request)
 
 
-def _config(kit: Kit) -> Settings:
+Kit = Annotated[Services, Depends(_kit)]
+# None of these waits for anything; `async` all the same, as FastAPI gives each plain function to a thread.
+
+
+async def _config(kit: Kit) -> Settings:
     return kit.settings
 
 
-def _bus(kit: Kit) -> Producer:
+async def _bus(kit: Kit) -> Producer:
     return kit.producer
 
 
-def _search(kit: Kit) -> Index:
+async def _search(kit: Kit) -> Index:
     return kit.index
 
 
-def _views(kit: Kit) -> ViewSet:
+async def _views(kit: Kit) -> ViewSet:
     return kit.views
 
 
-def _clock(kit: Kit) -> Callable[[], int]:
+async def _clock(kit: Kit) -> Callable[[], int]:
     return kit.clock
 
 

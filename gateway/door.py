@@ -110,7 +110,7 @@ async def opened(app: FastAPI) -> AsyncIterator[None]:
         await bulk.close()
 
 
-def door_of(request: Request) -> Door:
+async def door_of(request: Request) -> Door:
     door = getattr(request.app.state, "door", None)
     if not isinstance(door, Door):
         raise Problem(503, "Service unavailable", "the gateway is starting", headers={"Retry-After": "1"})
