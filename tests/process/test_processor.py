@@ -248,6 +248,7 @@ documents:
   - {name: mask, steps: [{mask: {patterns: [mail, token, card], own: ['id=(\\d+)']}}]}
   - {name: parse, select: {namespace: pay}, steps: [{parse: {as: logfmt}}, {mask: {own: ['x+']}}]}
 """
+RUN, AGAIN = processor(DOCUMENTS), processor(DOCUMENTS)
 TEXTS = st.sampled_from(
     ["GET /", "a@b.de", "id=17", "password=hunter2", "4111111111111111", "xx=1", "ü", '"', "\\", "\t", "k=v"]
 )
@@ -278,7 +279,7 @@ def test_what_becomes_of_a_record_does_not_depend_on_its_batch(values: list[byte
     """However often and in whatever batches records come again, the same is indexed and dropped; a record no document
     is about keeps its bytes."""
     whole = batch(*values)
-    run, again = processor(DOCUMENTS), processor(DOCUMENTS)
+    run, again = RUN, AGAIN
     cut = data.draw(st.integers(0, len(values)))
     parts = [whole.part(start, end) for start, end in ((0, cut), (cut, len(values))) if end > start]
     expected = outcomes(run, whole)
