@@ -141,13 +141,23 @@ class Ledger:
         """Documents are counted first, so that what Kafka says afterwards covers all of them."""
         counts = await asyncio.gather(*(self._index.counts(each.kind, each.places) for each in INDEXED))
         seen = await self._cluster.snapshot(max_age_s=0)
-        return [await self._entry(what, seen, found, now_ms) for what, found in zip(INDEXED, counts, strict=True)]
+        lines = await self.usage.lines(seen)
+        return [
+            await self._entry(what, seen, lines, found, now_ms) for what, found in zip(INDEXED, counts, strict=True)
+        ]
 
     async def lines(self) -> dict[Subject, Tally]:
         """All lines of all accounts, as of a moment ago."""
-        return self.usage.lines(await self._cluster.snapshot())
+        return await self.usage.lines(await self._cluster.snapshot())
 
-    async def _entry(self, what: Indexed, seen: Snapshot, counts: Mapping[tuple[str, ...], int], now_ms: int) -> Entry:
+    async def _entry(
+        self,
+        what: Indexed,
+        seen: Snapshot,
+        lines: Mapping[Subject, Mapping[Line, Sum]],
+        counts: Mapping[tuple[str, ...], int],
+        now_ms: int,
+    ) -> Entry:
         dead = await self._dead.of(what.topic, seen)
         places = [
             Count(place=dict(zip(what.places, values, strict=True)), documents=number)
@@ -156,7 +166,7 @@ class Ledger:
         return entry(
             what,
             seen,
-            self.usage.lines(seen),
+            lines,
             refused=dead.get("source", 0),
             documents=sum(counts.values()),
             places=places if what.places else [],

@@ -17,7 +17,7 @@ from streams.sinks.index.port import Index
 
 log = structlog.get_logger(__name__)
 
-LOOK_S = 15.0
+LOOK_S = 30.0
 
 
 async def keep(ledger: Ledger, index: Index, folder: Path, clock: Callable[[], int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -16,10 +17,10 @@ import structlog
 
 from gateway.cluster import OURS, Snapshot
 from schemas.accounts import AccountPage, Page
-from streams.account import lines_of
-from streams.accounts import HOUR_MS, Tally, merge
+from streams.account import rows_of, summed
+from streams.accounts import HOUR_MS, Tally
 from streams.book import TOPIC
-from streams.errors import Failure
+from streams.errors import Failure, Retryable
 from streams.latency import Minutes
 from streams.producer import Producer
 from streams.record import Outgoing
@@ -31,7 +32,6 @@ log = structlog.get_logger(__name__)
 
 KEPT_HOURS = 32 * 24
 PRUNE_S = 3600.0
-NO_LIMIT = 1 << 30
 
 
 class Subject(NamedTuple):
@@ -51,12 +51,22 @@ class Usage:
         self.view: View[AccountPage] = View(kafka, TOPIC, msgspec.json.Decoder(AccountPage).decode)
         self._seen: Snapshot | None = None
         self._lines: dict[Subject, Tally] = {}
+        self._counting = asyncio.Lock()
 
-    def lines(self, seen: Snapshot) -> dict[Subject, Tally]:
-        """All lines as of `seen`."""
-        if seen is not self._seen:
-            self._lines, self._seen = lines(self.view.values(), seen), seen
-        return self._lines
+    async def lines(self, seen: Snapshot) -> dict[Subject, Tally]:
+        """All lines as of `seen`, counted beside the event loop: months of many namespaces take a while."""
+        async with self._counting:
+            if seen is not self._seen:
+                pages = list(self.view.values())
+                self._lines = await asyncio.to_thread(lines, pages, seen)
+                self._seen = seen
+            return self._lines
+
+    async def complete(self, seen: Snapshot) -> dict[Subject, Tally]:
+        """The same. Raises Retryable while pages of before this process's start are still being read."""
+        if not self.view.ready:
+            raise Retryable("views", "accounts are still being read")
+        return await self.lines(seen)
 
     async def keep(self, producer: Producer, clock: Callable[[], int]) -> None:
         """Take old pages out, now and then, for ever."""
@@ -92,16 +102,16 @@ def lines(pages: Iterable[AccountPage], seen: Snapshot) -> dict[Subject, Tally]:
 def _lines(
     subject: Subject, partitions: Mapping[int, Mapping[int, Mapping[int, Mapping[int, Page]]]], seen: Snapshot
 ) -> Tally:
-    out: Tally = {}
     current = not subject.source and seen.ids.get(subject.topic) == subject.topic_id
     notes = seen.notes.get(OURS + subject.agent, {}).get(subject.topic, {}) if current else {}
+    found = []
     for partition, epochs in partitions.items():
         note = notes.get(partition)
         if note is not None:
-            merge(out, lines_of(epochs.get(note.e, {}), note), NO_LIMIT)
+            found.append(rows_of(epochs.get(note.e, {}), note))
         elif epochs and not current:
-            merge(out, lines_of(epochs[max(epochs)], None), NO_LIMIT)
-    return out
+            found.append(rows_of(epochs[max(epochs)], None))
+    return summed(chain.from_iterable(found))
 
 
 def minutes_of(seen: Snapshot, agent: str) -> list[Minutes]:

@@ -12,8 +12,8 @@ a page of an owner that was killed before its commit, or that had lost the parti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -212,15 +212,31 @@ def tally_of(found: Iterable[Row]) -> Tally:
 def lines_of(pages: Mapping[int, Mapping[int, Page]], note: Note | None) -> Tally:
     """All lines of a partition's account: `pages` by term and hour, as of the committed `note` (None: of a topic that
     is gone, as of what was last written)."""
-    out: Tally = {}
+    return summed(rows_of(pages, note))
+
+
+def rows_of(pages: Mapping[int, Mapping[int, Page]], note: Note | None) -> Iterator[Row]:
+    """The same as rows, a line perhaps in several."""
     terms = sorted(term for term in pages if note is None or term <= note.f)
-    ends = [*(after for _term, after in pairwise(terms)), note.f if note is not None else None]
+    ends = [*terms[1:], note.f if note is not None else None]
     for term, end in zip(terms, ends, strict=False):
         for page in pages[term].values():
-            merge(out, tally_of(_as_of(page, end)), limit=1 << 30)
+            yield from _as_of(page, end)
     if note is not None:
-        merge(out, note.lines, limit=1 << 30)
-    return out
+        yield from note.d
+
+
+def summed(found: Iterable[Row]) -> Tally:
+    """Lines of rows; months of them are many, so plainly."""
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for row in found:
+        key = row[:6]
+        if (known := sums.get(key)) is None:
+            sums[key] = [row[6], row[7]]
+        else:
+            known[0] += row[6]
+            known[1] += row[7]
+    return {Line(*key): Sum(*sum_) for key, sum_ in sums.items()}
 
 
 def _as_of(page: Page, end: int | None) -> list[Row]:

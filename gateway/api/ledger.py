@@ -86,7 +86,7 @@ async def ledger(
 async def _lines(kit: Services, who: Principal, by: str, span: Span, limit: int, cursor: str, sort: str) -> LedgerPage:
     field = _field(sort, LINE_SORTS)
     seen = await kit.cluster.snapshot(max_age_s=0)
-    lines = kit.ledger.usage.lines(seen)
+    lines = await kit.ledger.usage.complete(seen)
     if by == "source":
         items = by_source(lines, span, seen)
     else:

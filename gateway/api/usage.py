@@ -60,7 +60,7 @@ async def usage(
         raise bad_parameter("sort", f"expected one of {', '.join(SORTS)}, with - in front for the other way")
     now_ms = clock()
     span = span_of(times.parse("start", start, now_ms), times.parse("end", end, now_ms), window_ms(window))
-    lines = kit.ledger.usage.lines(await kit.cluster.snapshot())
+    lines = await kit.ledger.usage.complete(await kit.cluster.snapshot())
     known = await workspaces(kit.index) if by == "workspace" else None
     found = by_place(lines, by, span, topics=TOPICS, tenants=tenants(who), workspaces=known)
     items = [row(item.shown()) for item in found]

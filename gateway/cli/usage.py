@@ -80,7 +80,7 @@ async def gathered(settings: Settings, by: str, since: str, now_ms: int) -> list
     finally:
         await accounts.view.close()
         cluster.close()
-    found = by_place(accounts.lines(seen), by, span, topics=TOPICS, workspaces=known)
+    found = by_place(await accounts.lines(seen), by, span, topics=TOPICS, workspaces=known)
     return sorted((row(item.shown()) for item in found), key=lambda item: -item["bytes"])
 
 
