@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli import archive, context, demo, dlq, index, process, routes, rules, status, token, topics, usage, worker
+from gateway.cli import (
+    archive,
+    bench,
+    context,
+    demo,
+    dlq,
+    index,
+    process,
+    routes,
+    rules,
+    size,
+    status,
+    token,
+    topics,
+    usage,
+    worker,
+)
 from streams.settings import CONFIG
 
 app = typer.Typer(
@@ -99,15 +115,8 @@ def sources() -> None:
     os.execv(sys.executable, [sys.executable, "-m", "streams.sources.main"])  # noqa: S606
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def bench(arguments: typer.Context) -> None:
-    """Measure the log path beside a stock Faust agent (from a checkout: it lives with the tests).
-
-    Example: `eventsphere bench --records 500000`
-    """
-    os.execv(sys.executable, [sys.executable, "-m", "tests.bench", *arguments.args])  # noqa: S606
-
-
+app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
+app.command("size")(size.size)
 app.command("worker")(worker.worker)
 app.command("demo")(demo.demo)
 app.command("status")(status.status)

@@ -1,63 +1,113 @@
-"""`python -m tests.bench`: topic `logs` -> bulk requests taken by a null sink, ours and a stock Faust agent in turns.
+"""`make bench`: what a million log records cost, ours beside the peers on the same machine in the same run.
 
-Ours is the real worker with agent `index-logs` and the Elasticsearch adapter. Measured from the first records at the
-sink to the last, CPU of that one process. The target is for ours: CPU-seconds a million records, and peak RSS.
+Topic `logs` -> bulk requests taken by a null Elasticsearch that is the same for all, in turns. With `--all` also the
+ways in, search, the time from a record to its being searchable, and bytes on disk. `--write` keeps what was measured in
+gateway/cli/figures.json and renders docs/performance.md and its picture from it (`--render` alone renders).
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from streams import topics
 from streams.kafka import client
 from streams.settings import Kafka, Settings
+from tests.bench import figures, more, report
+from tests.bench.peers import PEERS, Peer
 from tests.bench.records import produce
-from tests.bench.run import OURS, STOCK, Measured, measure
+from tests.bench.run import Measured, Stalled, measure, measure_embedded
 from tests.parts.broker import broker
+from tests.parts.process import Missing
 
-TARGET_CPU_S = 4.5
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+TARGET_CPU_S = 4.0
 TARGET_MIB = 300.0
 GROUP = "eventsphere.index-logs"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0 when both targets are met, else 1."""
-    parser = argparse.ArgumentParser("tests.bench", description=__doc__)
-    parser.add_argument("--records", type=int, default=2_000_000, help="records on the topic (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turns (%(default)s)")
-    parser.add_argument("--stock-share", type=int, default=20, help="stock handles 1/N of the records (%(default)s)")
-    parser.add_argument("--no-stock", action="store_true", help="measure ours alone")
-    options = parser.parse_args(arguments)
+    """Exit status 0 when our targets of the path measured are met, else 1."""
+    options = _options(arguments)
     console = Console()
-    ours: list[Measured] = []
-    stock: list[Measured] = []
+    if options.render:
+        report.write(figures.load())
+        return 0
+    found: dict[str, Any] = {"measured": figures.where(options.records)}
     with bars(console) as bar, broker() as part:
         topics.apply(part.kafka)
         with bar("producing", options.records) as step:
             size = produce(part.kafka, options.records, step)
-        for turn in range(options.rounds):
-            group = f"eventsphere.bench{turn}"
-            settings = Settings(kafka=part.kafka)
+        found["kafka"] = {"raw": size, "stored": more.stored(part.dir, "logs") / options.records}
+        found["peers"] = _turns(part.kafka, options, bar, console)
+        if options.all:
             forget(part.kafka)
-            with bar(f"ours, round {turn + 1}", options.records) as step:
-                ours.append(measure(OURS, settings, options.records, group, step))
-            if not options.no_stock:
-                few = options.records // options.stock_share
-                with bar(f"stock Faust agent, round {turn + 1}", few) as step:
-                    stock.append(measure(STOCK, settings, few, group, step))
-    report(console, size, ours, stock)
-    good = statistics.median(each.cpu_s_a_million for each in ours) <= TARGET_CPU_S
-    return 0 if good and max(each.peak_mib for each in ours) < TARGET_MIB else 1
+            with bar("Eventsphere, embedded index", options.records) as step:
+                embedded = measure_embedded(Settings(kafka=part.kafka), options.records, step)
+            found["indexing"] = {
+                "embedded": figures.of_runs("embedded index", "", [embedded]),
+                "elasticsearch": found["peers"]["ours"],
+            }
+    console.print(report.peers_table(found["peers"], size))
+    if options.all:
+        found |= more.everything(options, console)
+    if options.write:
+        report.write(figures.keep(found))
+        console.print(f"written: {', '.join(map(str, report.FILES))}")
+    ours = found["peers"]["ours"]
+    return 0 if ours["cpu_s_a_million"] <= TARGET_CPU_S and ours["peak_mib"] < TARGET_MIB else 1
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("tests.bench", description=__doc__)
+    parser.add_argument("--records", type=int, default=2_000_000, help="records on the topic (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turns (%(default)s)")
+    parser.add_argument("--peer", action="append", choices=list(PEERS), help="only these (ours is always among them)")
+    parser.add_argument("--all", action="store_true", help="also ingest, search, latency and bytes on disk")
+    parser.add_argument("--ingest-records", type=int, default=1_000_000, help="of a run of a way in (%(default)s)")
+    parser.add_argument("--search-records", type=int, nargs="*", default=[1_000_000], help="in the index (%(default)s)")
+    parser.add_argument("--latency-s", type=float, default=60.0, help="seconds of steady load (%(default)s)")
+    parser.add_argument("--size-records", type=int, default=200_000, help="for bytes on disk (%(default)s)")
+    parser.add_argument("--write", action="store_true", help="keep the figures and render the documentation")
+    parser.add_argument("--render", action="store_true", help="only render the documentation from the figures kept")
+    options = parser.parse_args(arguments)
+    options.peer = [key for key in PEERS if key == "ours" or not options.peer or key in options.peer]
+    return options
+
+
+def _turns(kafka: Kafka, options: argparse.Namespace, bar: Bar, console: Console) -> dict[str, dict[str, Any]]:
+    """Rounds of every peer that can be had, each round all of them: the machine's own moods meet all alike."""
+    runs: dict[str, list[Measured]] = {}
+    for turn in range(options.rounds):
+        for key in options.peer:
+            peer = PEERS[key]
+            try:
+                peer.prepare()
+                run = _once(kafka, peer, key, turn, options.records, bar)
+                runs.setdefault(key, []).append(run)
+            except Missing as error:
+                console.print(f"left out: {peer.name}: {error}")
+            except Stalled as error:
+                if key == "ours":
+                    raise
+                console.print(f"left out of this round: {peer.name}: {error}")
+    return {key: figures.of_runs(PEERS[key].name, PEERS[key].note, each) for key, each in runs.items()}
+
+
+def _once(kafka: Kafka, peer: Peer, key: str, turn: int, records: int, bar: Bar) -> Measured:
+    count = records // peer.share
+    if key == "ours":
+        forget(kafka)
+    with bar(f"{peer.name}, round {turn + 1}", count) as step:
+        return measure(peer, Settings(kafka=kafka), count, f"bench.{key}.{turn}", step)
 
 
 def forget(kafka: Kafka) -> None:
@@ -68,27 +118,8 @@ def forget(kafka: Kafka) -> None:
             future.result()
 
 
-def report(console: Console, size: float, ours: list[Measured], stock: list[Measured]) -> None:
-    table = Table(title=f"logs -> bulk requests, records of {size:.0f} bytes")
-    for column in ("", "records", "records/s", "CPU-s a million", "CPU-s to start", "peak RSS MiB"):
-        table.add_column(column, justify="right" if column else "left")
-    for name, runs in (("ours", ours), ("stock Faust agent", stock)):
-        for each in runs:
-            cells = (each.records, each.rate, each.cpu_s_a_million, each.start_cpu_s, each.peak_mib)
-            table.add_row(name, *(f"{cell:,.{digits}f}" for cell, digits in zip(cells, (0, 0, 2, 2, 0), strict=True)))
-    console.print(table)
-    cost = statistics.median(each.cpu_s_a_million for each in ours)
-    peak = max(each.peak_mib for each in ours)
-    console.print(
-        f"ours: {cost:.2f} CPU-s a million (target {TARGET_CPU_S}), peak {peak:.0f} MiB (target {TARGET_MIB:.0f})"
-    )
-    if stock:
-        theirs = statistics.median(each.cpu_s_a_million for each in stock)
-        console.print(f"ratio: a stock Faust agent takes {theirs / cost:.1f} times the CPU a record")
-
-
 @contextmanager
-def bars(console: Console) -> Iterator[Callable[[str, int], AbstractContextManager[Callable[[int], None]]]]:
+def bars(console: Console) -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
 

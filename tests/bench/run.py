@@ -15,12 +15,13 @@ from typing import NamedTuple
 import psutil
 
 from streams.settings import Settings, environment
+from tests.bench.peers import Peer, Run
+from tests.chaos.fire import Lag
+from tests.parts.local import until
 from tests.parts.process import Process, free_port, listens, running
 
 POLL_S = 0.1
 STALL_S = 120.0
-OURS = ("-m", "agents.run", "index-logs")
-STOCK = ("-m", "tests.bench.stock")
 
 
 class Measured(NamedTuple):
@@ -54,28 +55,44 @@ def null_sink() -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
 
 
-def measure(
-    command: tuple[str, ...], settings: Settings, count: int, group: str, on_progress: Callable[[int], None]
-) -> Measured:
+def measure(peer: Peer, settings: Settings, count: int, group: str, on_progress: Callable[[int], None]) -> Measured:
     """Run until `count` records are at the sink. Raises Stalled with the process's last lines."""
     with tempfile.TemporaryDirectory() as folder, null_sink() as url:
         index = settings.index.model_copy(update={"url": url})
         own = settings.model_copy(update={"index": index, "data_dir": folder, "self_logging": False})
-        environ = environment(own) | {"BENCH_GROUP": group, "PYTHONPATH": str(Path.cwd())}
-        process = Process(group, [sys.executable, *command], Path(folder) / "out.log", cwd=Path.cwd(), env=environ)
+        started = peer.command(Run(own, group, Path(folder)))
+        process = Process(group, started.command, Path(folder) / "out.log", cwd=Path.cwd(), env=started.env)
         process.start()
         try:
-            return _watch(process, url, count, on_progress)
+            return _watch(process, lambda: _count(url), count, on_progress)
         finally:
             process.stop()
 
 
-def _watch(process: Process, url: str, count: int, on_progress: Callable[[int], None]) -> Measured:
+def measure_embedded(settings: Settings, count: int, on_progress: Callable[[int], None]) -> Measured:
+    """Our worker with the embedded index, from its first committed records to its last. Raises Stalled."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = settings.model_copy(update={"data_dir": folder, "self_logging": False})
+        env = environment(own) | {"PYTHONPATH": str(Path.cwd())}
+        command = [sys.executable, "-m", "agents.run", "index-logs"]
+        process = Process("embedded", command, Path(folder) / "out.log", cwd=Path.cwd(), env=env)
+        lag = Lag(settings.kafka)
+        process.start()
+        try:
+            return _watch(process, lambda: count - until(lag.records, lambda _left: True), count, on_progress)
+        finally:
+            lag.close()
+            process.stop()
+
+
+def _watch(
+    process: Process, done_until_now: Callable[[], int], count: int, on_progress: Callable[[int], None]
+) -> Measured:
     worker = psutil.Process(process.pid)
     begun: tuple[int, float, float] | None = None
     seen, moved = 0, time.monotonic()
     while True:
-        cpu, now, done = _cpu_s(worker), time.monotonic(), _count(url)
+        cpu, now, done = _cpu_s(worker), time.monotonic(), done_until_now()
         if done != seen:
             seen, moved = done, now
             on_progress(min(done, count))

@@ -67,7 +67,8 @@ class Sink(asyncio.Protocol):
             items = body.count(b"\n") // 2
             Sink.count += items
             reply = _reply(items, short=b"filter_path" in line)
-        self._transport.write(_HEAD % len(reply) + reply)
+        head = _HEAD % len(reply)
+        self._transport.write(head if line[:4].lower() == b"head" else head + reply)
 
 
 def _reply(items: int, *, short: bool) -> bytes:
