@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import ModuleType
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
-from gateway import api, middleware, problems
+from gateway import api, middleware, parameters, problems
 from gateway.services import running
 from streams.settings import Settings
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for module in modules:
         if hasattr(module, "router"):
-            app.include_router(module.router)
+            app.include_router(module.router, dependencies=[Depends(parameters.known)])
     middleware.install(app, settings)
     return app
 

@@ -197,6 +197,18 @@ def _check(request: Request, who: Principal, scopes: tuple[str, ...]) -> None:
             raise Problem(403, "Not for you", f"This needs the scope {wanted}.", scope=wanted)
 
 
+def wants_page(request: Request) -> bool:
+    """A person's browser, at an address that is none of the API's."""
+    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+async def not_found(request: Request, error: HTTPException) -> Response:
+    """The page that says so; who is not logged in is not told which pages there are."""
+    if await of_session(request.cookies.get(COOKIE, ""), services(request)) is None:
+        return RedirectResponse("/login", 303)
+    return await _error(request, error)
+
+
 async def _error(request: Request, error: HTTPException) -> Response:
     title = error.title if isinstance(error, Problem) else str(error.status_code)
     problem = {"title": title, "detail": error.detail, "status": error.status_code, "request_id": request_id.get()}

@@ -74,8 +74,13 @@ async def _problem(_request: Request, error: Exception) -> Response:
     return respond(error)
 
 
-async def _http(_request: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 404:
+        from gateway import pages  # which answers problems itself
+
+        if pages.wants_page(request):
+            return await pages.not_found(request, Problem(404, "Not found", "There is no such page."))
     phrase = HTTPStatus(error.status_code).phrase
     return respond(Problem(error.status_code, phrase, str(error.detail or phrase), headers=error.headers))
 

@@ -224,9 +224,11 @@ class Jenkins(Section):
 
 
 class Trigger(Section):
-    """A push to `branch` of `repository` touching `paths` (globs) starts Jenkins job `job`."""
+    """A push to `branch` of `repository` touching `paths` (globs) starts Jenkins job `job`: one of `tenant`'s, which is
+    that of the hook it came by."""
 
     name: str
+    tenant: str = "platform"
     repository: str
     branch: str = "main"
     paths: list[str] = []
@@ -295,7 +297,9 @@ class Settings(Section):
     gateway: Gateway = Gateway()
     jenkins: Jenkins = Jenkins()
     triggers: list[Trigger] = []
+    """Builds that pushes start; as JSON, or `[[triggers]]` in TOML: docs/how-to/receive-webhooks.md."""
     hooks: list[Hook] = []
+    """Webhooks taken in, with their secrets; as JSON, or `[[hooks]]` in TOML: docs/how-to/receive-webhooks.md."""
     worker: Worker = Worker()
     quotas: list[Quota] = []
     secret_key: SecretStr = SecretStr("")

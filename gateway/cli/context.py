@@ -12,8 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streams.errors import Failure
-from streams.settings import CONFIG, Settings, WrongSettings, load
+from streams.errors import Failure, Retryable
+from streams.settings import CONFIG, Kafka, Settings, WrongSettings, load
 
 DataDir = Annotated[
     str,
@@ -39,6 +39,18 @@ def reported() -> Iterator[None]:
         yield
     except Failure as error:
         fail(error.detail or error.reason)
+
+
+@contextmanager
+def reaching(kafka: Kafka) -> Iterator[None]:
+    """Say which Kafka does not answer, and where its address is set."""
+    try:
+        yield
+    except Retryable as error:
+        fail(
+            f"Kafka at {kafka.bootstrap_servers} (EVENTSPHERE_KAFKA__BOOTSTRAP_SERVERS) does not do what is asked: "
+            f"{error.detail or error.reason}"
+        )
 
 
 def settings(data_dir: str = "") -> Settings:

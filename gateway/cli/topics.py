@@ -17,8 +17,9 @@ def diff(data_dir: context.DataDir = "") -> None:
     """
     from streams import topics
 
-    with context.reported():
-        found = topics.diff(context.connected(data_dir).kafka)
+    kafka = context.connected(data_dir).kafka
+    with context.reported(), context.reaching(kafka):
+        found = topics.diff(kafka)
     for each in found:
         typer.echo(str(each))
     if found:
@@ -35,8 +36,8 @@ def apply(data_dir: context.DataDir = "") -> None:
     """
     from streams import topics
 
-    with context.reported():
-        kafka = context.connected(data_dir).kafka
+    kafka = context.connected(data_dir).kafka
+    with context.reported(), context.reaching(kafka):
         created = topics.apply(kafka)
         left = topics.diff(kafka)
     for name in created:

@@ -13,6 +13,7 @@ import pytest
 from gateway.sessions import COOKIE
 from schemas.alerts import AlertState, Status, alert_key
 from schemas.base import encode
+from schemas.notifications import Decision, Notification
 from streams.dead_letters import letter
 from streams.record import Record
 from streams.sinks.index.port import Kind
@@ -36,9 +37,9 @@ def csrf(page: str) -> str:
     return found[1]
 
 
-def alert(name: str) -> AlertState:
+def alert(name: str, tenant: str = "platform") -> AlertState:
     return AlertState(
-        tenant="platform",
+        tenant=tenant,
         fingerprint=name,
         episode=name,
         state=Status.FIRING,
@@ -133,6 +134,10 @@ def test_fields_export_and_saved_searches_of_the_logs_page(served: Served, reade
     without = re.search(r'href="(\?[^"]+)" title="Without note', page)
     assert without is not None
     assert "kept 5" not in reader.get("/logs" + unescape(without[1])).text
+    either = reader.get("/logs", params={"q": "kept OR none", "workload": "pay", "tail": "1", "field": "note"}).text
+    assert "q=%28kept+OR+none%29+workload%3A%28%22pay%22%29" in either
+    both = reader.get("/logs", params={"q": "kept OR none", "field": "note"}).text
+    assert "q=%28kept+OR+none%29+NOT+note" in both
     export = re.search(r'href="(/api/v1/logs/export[^"]+format=ndjson)"', page)
     assert export is not None
     assert len(reader.get(unescape(export[1])).text.splitlines()) == 6
@@ -178,6 +183,32 @@ def test_an_alert_is_silenced_and_the_silence_ended(served: Served, reader: http
     assert found is not None
     reader.post(found[1], data={"csrf": csrf(shown)})
     eventually(lambda: "End now" not in reader.get("/alerts/pod-1").text)
+
+
+def test_equal_labels_in_two_tenants_are_two_alerts(served: Served, reader: httpx.Client) -> None:
+    for tenant in ("acme", "shop"):
+        state = alert("same", tenant)
+        told = Notification(
+            id=f"told-{tenant}",
+            tenant=tenant,
+            receiver=f"receiver-of-{tenant}",
+            group_key="{}",
+            group_labels={},
+            flush=1,
+            decision=Decision.SEND,
+            status="firing",
+            alerts=[state],
+            decided_at_ms=int(time.time() * 1000),
+        )
+        served.produce("notifications", encode(told), key=f"{tenant}/x/{{}}".encode())
+        served.produce("alerts.state", encode(state), key=alert_key(tenant, "same").encode())
+    served.index(Kind.NOTIFICATIONS, "notifications")
+    for tenant, other in (("acme", "shop"), ("shop", "acme")):
+        path = f"/alerts/same?tenant={tenant}"
+        page = eventually(lambda path=path, tenant=tenant: (p := reader.get(path).text) and f"of-{tenant}" in p and p)
+        assert f"receiver-of-{other}" not in page
+        explained = served.get("/api/v1/alerts/same/explain", tenant=tenant)
+        assert [each["record"]["tenant"] for each in explained["decisions"]] == [tenant]
 
 
 def test_a_dead_letter_is_sent_round_again(served: Served, reader: httpx.Client) -> None:
@@ -229,3 +260,12 @@ def test_a_wrong_time_is_a_page_that_says_so(reader: httpx.Client) -> None:
     answer = reader.get("/logs?start=yesterday")
     assert answer.status_code == 422
     assert "-15m" in answer.text
+
+
+def test_an_address_that_leads_nowhere_is_a_page_for_people(served: Served, reader: httpx.Client) -> None:
+    page = {"Accept": "text/html,*/*"}
+    answer = reader.get("/nope", headers=page)
+    assert answer.status_code == 404
+    assert "There is no such page." in answer.text
+    assert httpx.get(f"{served.url}/nope", headers=page).headers["location"] == "/login"
+    assert httpx.get(f"{served.url}/nope").json()["status"] == 404

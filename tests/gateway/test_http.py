@@ -317,6 +317,7 @@ def test_bad_lines_are_named_and_nothing_is_stored(served: Served) -> None:
         ("cursor", "!!"),
         ("sort", "size"),
         ("end", "2020-13-01"),
+        ("namspace", "shop"),
     ],
 )
 def test_a_wrong_parameter_is_named(served: Served, name: str, value: str) -> None:
