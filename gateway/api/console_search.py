@@ -54,8 +54,9 @@ async def logs(
     query = _query(view, asked | ({"q": ""} if problem else {}), cursor)
     found = {} if problem else await _found(view, query, names("field", field))
     live = {name: value for name, value in asked.items() if value and name not in ("start", "end", "workload")}
-    if asked["workload"]:
-        live["q"] = f"{q} workload:({' OR '.join(names('workload', workload))})".strip()
+    if owners := names("workload", workload):
+        wanted = " OR ".join(_quoted(owner) for owner in owners)
+        live["q"] = _narrowed(q, f"workload:({wanted})")
     return view.page(
         "logs.html",
         live=live | {"tail": "1"} if tail and not problem else None,
@@ -120,7 +121,7 @@ async def _found(view: Viewer, query: Query, wanted: tuple[str, ...]) -> dict[st
         {
             "name": each.field,
             "records": each.records,
-            "values": [_value(each.field, v.value, v.count) for v in each.values],
+            "values": [_value(query.text, each.field, v.value, v.count) for v in each.values],
         }
         for each in fields.items
     ]
@@ -133,10 +134,27 @@ def _shown(found: Any) -> dict[str, Any]:
     return page
 
 
-def _value(field: str, value: str, count: int) -> dict[str, Any]:
-    """A value of a field, and the condition that asks for it."""
+def _value(q: str, field: str, value: str, count: int) -> dict[str, Any]:
+    """A value of a field, and the queries that narrow `q` down to it and to all but it."""
+    asks = f"{field}:{_quoted(value)}"
+    return {
+        "value": value,
+        "count": count,
+        "asks": asks,
+        "only": _narrowed(q, asks),
+        "without": _narrowed(q, f"NOT {asks}"),
+    }
+
+
+def _narrowed(q: str, condition: str) -> str:
+    """What `q` finds of what `condition` holds for; OR binds less than standing beside each other."""
+    return f"({q}) {condition}" if " OR " in q else f"{q} {condition}".strip()
+
+
+def _quoted(value: str) -> str:
+    """A value of a field as the query language writes it."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return {"value": value, "count": count, "asks": f'{field}:"{escaped}"'}
+    return f'"{escaped}"'
 
 
 async def _places(view: Viewer, query: Query) -> dict[str, Any]:
