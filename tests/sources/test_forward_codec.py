@@ -18,8 +18,9 @@ from schemas.base import digest
 from streams.errors import Invalid
 from streams.record import Outgoing
 from streams.sources.forward_codec import Refused, Splitter, decompress, parse
-from streams.sources.forward_entries import Bad, Context, windows
+from streams.sources.forward_entries import Bad, Context, _render, windows
 from streams.sources.forward_render import Renderer
+from streams.sources.forward_values import decoded
 from tests.sources.client import event_time, frame, packed
 
 NOW_MS = 1_800_000_000_000
@@ -231,6 +232,22 @@ def test_every_record_becomes_json(entries: list[tuple[Any, Any]], mode: str) ->
     assert len(found) == len(entries)
     for outgoing, (_, record) in zip(found, entries, strict=True):
         assert set(record) <= set(orjson.loads(outgoing.value or b""))
+
+
+shared = st.sampled_from([{"pod_name": "p", "labels": {"a": "é"}}, {"pod_name": "q"}, "text", 7, None])
+alike = st.dictionaries(st.sampled_from(["log", "kubernetes", "tag", "cluster", "@timestamp", "%b"]), values | shared)
+
+
+@given(st.lists(st.tuples(times | scalars, alike), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=150)
+def test_together_is_the_same_as_one_by_one(entries: list[tuple[Any, Any]]) -> None:
+    blob, about = packed([list(e) for e in entries]), context(tag='t"', chunk="c")
+    made, bad = read(blob, tag='t"', chunk="c")
+    assert not bad
+    for outgoing, entry in zip(made, entries, strict=True):
+        alone, time_ms = _render(decoded(memoryview(packed([list(entry)]))), about)
+        assert orjson.loads(outgoing.value or b"") == orjson.loads(alone)
+        assert outgoing.timestamp_ms == time_ms
 
 
 @given(st.lists(st.tuples(times, records), max_size=3), st.lists(st.integers(1, 50), max_size=30))
