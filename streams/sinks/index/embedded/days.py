@@ -15,6 +15,7 @@ import msgspec
 import tantivy
 
 from streams.sinks.index.ids import DAY_MS, MAX_TIME_MS, NEWEST_MS, OLDEST_MS
+from streams.sinks.index.language import And, During, Node, Not, Or
 from streams.sinks.index.port import Hit, Page, Query
 from streams.sinks.index.query import cursor, limit, position
 
@@ -75,6 +76,30 @@ def within(numbers: Iterable[int], start_ms: int, end_ms: int) -> list[int]:
     return sorted((day for day in numbers if overlaps(day)), reverse=True)
 
 
+def narrowed(node: Node | None, first_ms: int, end_ms: int) -> Node | bool:
+    """What is left to ask of documents whose times are all in [first, end): True when every one fits, False when none
+    can. It is what keeps the filter of what has expired away from days it says nothing about."""
+    if node is None:
+        return True
+    if isinstance(node, During):
+        if node.start_ms <= first_ms and not 0 < node.end_ms < end_ms:
+            return True
+        return node if node.start_ms < end_ms and not 0 < node.end_ms <= first_ms else False
+    if isinstance(node, Not):
+        inner = narrowed(node.part, first_ms, end_ms)
+        return not inner if isinstance(inner, bool) else Not(inner)
+    if isinstance(node, And | Or):
+        settles = isinstance(node, Or)
+        parts = [narrowed(part, first_ms, end_ms) for part in node.parts]
+        if any(part is settles for part in parts):
+            return settles
+        left = tuple(part for part in parts if not isinstance(part, bool))
+        if len(left) < 2:
+            return left[0] if left else not settles
+        return type(node)(left)
+    return node
+
+
 def paged(days: Sequence[Day], query: Query, page: Callable[[tantivy.Searcher, Query], Page]) -> Page:
     """One page over all days (newest first) out of the pages that `page` makes of each."""
     after, size = position(query.cursor), limit(query)
@@ -86,10 +111,15 @@ def paged(days: Sequence[Day], query: Query, page: Callable[[tantivy.Searcher, Q
         left = 0 if passed else size - len(items)
         if not query.count and (passed or (more and not left)):
             continue
+        where = narrowed(query.where, *span(day.number))
+        if where is False:
+            continue
         # A page that does not count says by its `next` alone whether there is more: ask for one to know.
         peek = not query.count and not left and size > 0
         at = query.cursor if day.number == before else ""
-        found = page(day.searcher, msgspec.structs.replace(query, limit=1 if peek else left, cursor=at))
+        where = None if where is True else where
+        asked = msgspec.structs.replace(query, where=where, limit=1 if peek else left, cursor=at)
+        found = page(day.searcher, asked)
         more = more or bool(found.next) or (not passed and not left and (found.total > 0 or bool(found.items)))
         items += [] if peek else found.items
         total += found.total
