@@ -231,7 +231,7 @@ async def test_tls_with_a_private_ca_and_without_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"ca_file": "/nowhere/ca.pem", "url": "https://h:1"}, {"url": "nonsense"}, {"prefix": "Logs"}]
+    "settings", [{"ca_file": "/nowhere/ca.pem", "url": "https://h:1"}, {"url": "http://h:x"}, {"prefix": "Logs"}]
 )
 async def test_settings_that_cannot_work_are_fatal(settings: dict[str, str]) -> None:
     index = ElasticsearchIndex(IndexSettings(**({"url": "http://127.0.0.1:1"} | settings)))
