@@ -117,8 +117,8 @@ def paged(days: Sequence[Day], query: Query, page: Callable[[tantivy.Searcher, Q
         # A page that does not count says by its `next` alone whether there is more: ask for one to know.
         peek = not query.count and not left and size > 0
         at = query.cursor if day.number == before else ""
-        where = None if where is True else where
-        asked = msgspec.structs.replace(query, where=where, limit=1 if peek else left, cursor=at)
+        left_of_it = None if isinstance(where, bool) else where
+        asked = msgspec.structs.replace(query, where=left_of_it, limit=1 if peek else left, cursor=at)
         found = page(day.searcher, asked)
         more = more or bool(found.next) or (not passed and not left and (found.total > 0 or bool(found.items)))
         items += [] if peek else found.items
