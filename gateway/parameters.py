@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from fastapi import Request
@@ -28,7 +27,6 @@ async def known(request: Request) -> None:
             raise bad_parameter(name[:100], f"no such parameter: {meant}")
 
 
-@lru_cache(maxsize=1024)
 def _names(route: APIRoute) -> frozenset[str]:
     return frozenset(_query(route.dependant))
 
