@@ -169,9 +169,7 @@ class Group:
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         self._committing = False
         if TOO_LONG in {each.name() for each in (error, *(p.error for p in partitions)) if each is not None}:
-            log.error(
-                "source.notes_too_long", hint="the brokers take less than 4096 bytes: no accounts"
-            )
+            log.error("source.notes_too_long", hint="the brokers take less than 4096 bytes: no accounts")
             self._notes = False
         if error is not None:
             # A rebalance refuses commits while it goes on; what is finished is committed after it.

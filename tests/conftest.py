@@ -14,9 +14,9 @@ from streams import topics
 from streams.settings import Kafka
 from tests.parts import broker as broker_part
 from tests.parts import elasticsearch as elasticsearch_part
+from tests.parts import s3 as s3_part
 from tests.parts.kube.cluster import Kube
 from tests.parts.kube.cluster import kube as kube_part
-from tests.parts import s3 as s3_part
 from tests.parts.process import free_ports as _free_ports
 from tests.parts.session import Pool
 
