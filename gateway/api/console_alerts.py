@@ -14,7 +14,7 @@ from gateway.acknowledging import acknowledge, acknowledgement
 from gateway.alerting import State, Suppression
 from gateway.api.alerts import ORDERS, known, mentions, shown
 from gateway.deps import audit
-from gateway.lists import Cursor, Names, Text, names, of_memory, sees, tenants
+from gateway.lists import Cursor, Names, Text, names, of_memory, sees
 from gateway.lists import shown as shown_hit
 from gateway.pages import PageRoute, Sent, Viewer, sent, typed, viewer
 from gateway.problems import Problem
@@ -83,7 +83,7 @@ async def alert(fingerprint: str, view: Annotated[Viewer, viewer("alerts:read")]
         generator=state.generator_url if state.generator_url.startswith(("http://", "https://")) else "",
         logs=_logs_query(state),
         silences=[_silence(silence) for silence in suppression.silences if silence.id in suppressed.silences],
-        history=await _history(view, fingerprint),
+        history=await _history(view, state),
         may_silence=view.who.may("silences:write"),
     )
 
@@ -155,7 +155,7 @@ def _suppression(view: Viewer) -> Suppression:
 
 
 def _found(view: Viewer, tenant: str, fingerprint: str) -> AlertState:
-    """Without a tenant (a link from a mail has none): of the viewer's, else of any the viewer sees."""
+    """Without a tenant (a link by hand): of the viewer's, else of any the viewer sees."""
     states = view.kit.views.alerts
     state = states.get(alert_key(tenant or view.who.tenant, fingerprint))
     if state is None and not tenant:
@@ -166,10 +166,11 @@ def _found(view: Viewer, tenant: str, fingerprint: str) -> AlertState:
     return state
 
 
-async def _history(view: Viewer, fingerprint: str) -> list[dict[str, Any]]:
+async def _history(view: Viewer, state: AlertState) -> list[dict[str, Any]]:
+    """What was decided about this alert: the same labels in another tenant are another alert."""
     if not view.who.may("notifications:read"):
         return []
-    query = Query(kind=Kind.NOTIFICATIONS, names=(fingerprint,), tenants=tenants(view.who), limit=HISTORY)
+    query = Query(kind=Kind.NOTIFICATIONS, names=(state.fingerprint,), tenants=(state.tenant,), limit=HISTORY)
     return typed([shown_hit(hit) for hit in (await view.kit.index.search(query)).items], Notification)
 
 

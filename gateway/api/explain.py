@@ -11,7 +11,7 @@ from gateway.alerting import Alerting
 from gateway.api.alerts import found
 from gateway.api.alerts import shown as shown_alert
 from gateway.deps import Kit, Principal, Search, need
-from gateway.lists import shown, tenants
+from gateway.lists import shown
 from schemas.alerting import AlertingConfig
 from schemas.alerts import AlertState, Status, Suppressed
 from schemas.base import rfc3339
@@ -58,7 +58,7 @@ async def explain(
     suppressed = alerting.suppression().of(state)
     decisions: list[dict[str, Any]] = []
     if who.may("notifications:read"):
-        query = Query(kind=Kind.NOTIFICATIONS, names=(fingerprint,), tenants=tenants(who), limit=MAX_DECISIONS)
+        query = Query(kind=Kind.NOTIFICATIONS, names=(fingerprint,), tenants=(state.tenant,), limit=MAX_DECISIONS)
         decisions = [shown(hit) for hit in (await search.search(query)).items]
     return Explained(
         alert=shown_alert(state, suppressed),

@@ -129,7 +129,7 @@ def _view(alert: AlertState, common: set[str], base_url: str) -> AlertView:
         annotations=sorted((k, v) for k, v in notes.items() if k not in told),
         since=rfc3339(alert.starts_at_ms),
         until=rfc3339(alert.ends_at_ms) if alert.state is Status.RESOLVED and alert.ends_at_ms else "",
-        link=f"{base_url}/alerts/{quote(alert.fingerprint, safe='')}",
+        link=f"{base_url}/alerts/{quote(alert.fingerprint, safe='')}?{urlencode({'tenant': alert.tenant})}",
         source_link=web(alert.generator_url),
         runbook=web(notes.get("runbook_url", "")),
         evidence=[

@@ -91,6 +91,13 @@ def test_html_shows_what_it_is_given_as_text() -> None:
         assert bad not in html
 
 
+def test_an_alert_is_linked_with_its_tenant() -> None:
+    """The same labels may fire in another tenant too."""
+    theirs = msgspec.structs.replace(alert(), tenant="acme & co")
+    about = letter(notification([theirs]), [theirs], Context(), URL)
+    assert [each.link for each in about.alerts] == [f"{URL}/alerts/{theirs.fingerprint}?tenant=acme+%26+co"]
+
+
 def test_resolved_ones_say_so() -> None:
     over = msgspec.structs.replace(alert(), state=Status.RESOLVED, ends_at_ms=TIME + 60_000)
     assert parsed([over])["Subject"] == "[RESOLVED] Down in shop"
