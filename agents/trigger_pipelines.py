@@ -16,7 +16,7 @@ import structlog
 
 from streams.errors import Failure, Invalid, Retryable
 from streams.record import Outgoing
-from streams.sinks.jenkins import RUN_ID, Jenkins, Queued
+from streams.sinks.jenkins import Jenkins, Queued
 from streams.state import State
 from streams.triggers import SETTLE_MS, TOPIC, RunEntry, Step, Triggers
 
@@ -72,7 +72,8 @@ class Runner:
                 await write(lambda state, now: self._core.built(state, key, build, now))
         except Failure as error:
             failure = error
-            log.warning("run.waits", run=key, job=entry.run.job, reason=failure.reason, detail=failure.detail)
+            outlook = "run.given_up" if isinstance(failure, Invalid) else "run.waits"
+            log.warning(outlook, run=key, job=entry.run.job, reason=failure.reason, detail=failure.detail)
             await write(lambda state, now: self._core.failed(state, key, failure, now))
 
     async def _ask(self, write: Write, key: str, entry: RunEntry) -> None:
@@ -84,8 +85,8 @@ class Runner:
             if found is not None:
                 await write(lambda state, now: self._core.queued(state, key, found, now))
                 return
-        elif RUN_ID not in await self._jenkins.declared(job):
-            raise Invalid("jenkins_parameter", f"job {job} does not declare the parameter {RUN_ID}")
+        else:
+            await self._jenkins.check(job)
         await write(lambda state, now: self._core.asking(state, key, now))
         item = Queued(await self._jenkins.start(job, entry.run.parameters))
         await write(lambda state, now: self._core.queued(state, key, item, now))

@@ -13,6 +13,7 @@ from functools import lru_cache
 import msgspec
 import re2
 
+from schemas.alerts import NO_TENANT
 from schemas.base import UNREADABLE, Event, digest, encode
 from schemas.cicd import CicdEvent, PipelineRun, RunState
 from schemas.headers import cloud_headers
@@ -226,12 +227,15 @@ def parse(record: Record) -> CicdEvent:
 
 
 def run_id_of(trigger: Trigger, event: CicdEvent) -> str:
-    return digest(trigger.name, event.repository, event.branch, event.commit)
+    """Tenants may give triggers the same name."""
+    whose = () if trigger.tenant == NO_TENANT else (trigger.tenant,)
+    return digest(*whose, trigger.name, event.repository, event.branch, event.commit)
 
 
 def matches(trigger: Trigger, event: CicdEvent) -> bool:
-    """Whether `event` is a push the trigger waits for. A push that does not name all its paths passes any of them."""
-    if event.type != "change.merged" or not event.commit:
+    """Whether `event` is a push the trigger waits for, and its tenant's: anybody may name a repository as another does.
+    A push that does not name all its paths passes any of them."""
+    if event.type != "change.merged" or not event.commit or (event.tenant or NO_TENANT) != trigger.tenant:
         return False
     if not (glob(trigger.repository)(event.repository) and glob(trigger.branch)(event.branch)):
         return False

@@ -64,6 +64,16 @@ class Jenkins:
         properties = [each for each in reply.get("property") or [] if isinstance(each, dict)]
         return {str(item.get("name")) for each in properties for item in each.get("parameterDefinitions") or []}
 
+    async def check(self, job: str) -> None:
+        """Raises Invalid when the job could not be followed: Jenkins would drop the run's id."""
+        if RUN_ID not in await self.declared(job):
+            how = f"This project is parameterised, String Parameter; in a Jenkinsfile string(name: '{RUN_ID}')"
+            raise Invalid(
+                "jenkins_parameter",
+                f"job {job} does not declare the parameter {RUN_ID}: add a string parameter of that name to the job "
+                f"({how}), run it once where it is a Jenkinsfile's, and send the dead letter round again",
+            )
+
     async def start(self, job: str, parameters: Mapping[str, str]) -> int:
         """Ask for a build; returns the id of its queue item (0: Jenkins did not say)."""
         for fresh in (False, True):

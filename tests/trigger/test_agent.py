@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from agents import trigger_pipelines
 from schemas.base import encode
@@ -96,11 +97,15 @@ async def test_jenkins_away_is_waited_for(settings: Settings, server: Jenkins) -
 
 async def test_a_job_that_would_drop_the_run_id_is_refused(settings: Settings, server: Jenkins) -> None:
     server.state.jobs["pay-build"] = ["COMMIT"]
-    with following(settings.kafka, "cicd.events.dlq") as dead:
+    with following(settings.kafka, "cicd.events.dlq") as dead, capture_logs() as told:
         async with running(settings, trigger_pipelines):
             await send(settings.kafka, push("e1"))
             await until(lambda: any(b'"e1"' in (value or b"") for _, value in dead()), "the dead letter")
     assert commits(server) == []
+    (given_up,) = [each for each in told if each.get("reason") == "jenkins_parameter"]
+    assert given_up["event"] == "run.given_up", "it does not wait for anything"
+    assert "add a string parameter of that name" in given_up["detail"]
+    assert "EVENTSPHERE_RUN_ID" in given_up["detail"]
 
 
 async def test_one_build_each_across_kill_9(settings: Settings, server: Jenkins, tmp_path: Path) -> None:

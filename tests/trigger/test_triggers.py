@@ -86,10 +86,23 @@ def test_globs(pattern: str, text: str, fits: bool) -> None:
         ({"paths": [], "data": {"paths_complete": True}}, False),
         ({"type": "build.finished"}, False),
         ({"commit": ""}, False),
+        ({"tenant": "platform"}, True),
+        ({"tenant": "acme"}, False),
     ],
 )
 def test_which_pushes_match(changes: dict[str, Any], fits: bool) -> None:
     assert matches(TRIGGER, push(**changes)) is fits
+
+
+def test_a_tenants_trigger_waits_for_its_tenants_pushes() -> None:
+    theirs = TRIGGER.model_copy(update={"tenant": "acme"})
+    assert [matches(theirs, push(tenant=tenant)) for tenant in ("acme", "platform", "", "other")] == [True] + 3 * [
+        False
+    ]
+    state = State[RunEntry]()
+    (run,) = runs(list(Triggers([TRIGGER, theirs]).decide(state, record(push(tenant="acme"), 0))))
+    assert run.tenant == "acme"
+    assert run.run_id != run_id_of(TRIGGER, push()), "another run, however the triggers are called"
 
 
 def test_three_deliveries_are_one_run() -> None:
