@@ -44,4 +44,4 @@ def test_the_gateway_tells_the_sender(value: bytes) -> None:
 @pytest.mark.parametrize("value", [b"[" * 100_000, b'[{"a":' * 50_000, b'["\xff"', b"[\x00]"])
 def test_an_array_of_logs_that_is_none(value: bytes) -> None:
     with pytest.raises(Invalid):
-        ingest.outgoing(value, ingest.Sender("c", "", ""), now_ms=1, limit=1 << 20)
+        ingest.bulks(value, ingest.Sender("c", "", ""), now_ms=1, limit=1 << 20)
