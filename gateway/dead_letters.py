@@ -45,6 +45,8 @@ def not_replayable(record: Record) -> str:
         return f"it names another topic ({letter.topic[:64]})"
     if not letter.complete:
         return "only its beginning was kept"
+    if letter.stage == "source" and not (letter.value or b"").lstrip().startswith(b"{"):
+        return "it never was a record: these are the bytes a sender sent"
     return ""
 
 

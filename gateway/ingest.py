@@ -18,11 +18,9 @@ import orjson
 from schemas.base import UNREADABLE, digest, parse_time
 from streams.bulk import BATCH_BYTES
 from streams.errors import Invalid
-from streams.record import Bulk
+from streams.record import AHEAD_MS, Bulk
 
 TOPIC = "logs"
-AHEAD_MS = 3_000_000
-"""How far ahead of our clock a record's time may be to become Kafka's timestamp (brokers refuse an hour)."""
 NAMED = 20
 """Bad lines named in an error; the rest are counted."""
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.ingest import AHEAD_MS, Sender, cut
+from gateway.ingest import Sender, cut
 from schemas.base import digest
-from streams.record import Bulk
+from streams.record import AHEAD_MS, Bulk
 
 MS_NS = 1_000_000
 SECOND_NS = 1_000_000_000

@@ -11,7 +11,6 @@ import msgspec
 import orjson
 
 from gateway.cloudevents import CloudEvent
-from gateway.ingest import AHEAD_MS
 from gateway.problems import Problem
 from schemas import jsonschema
 from schemas.alerts import FUTURE_MS, Alert, fingerprint, wrong_times
@@ -21,7 +20,7 @@ from schemas.headers import cloud_headers
 from schemas.keys import key
 from streams.envelope import trace
 from streams.errors import Invalid
-from streams.record import Outgoing
+from streams.record import AHEAD_MS, Outgoing
 from streams.sources.forward_values import MAX_DEPTH, brackets, depth
 
 NAMED = 100

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Headers = list[tuple[str, bytes]]
+AHEAD_MS = 3_000_000
+"""How far ahead of our clock a record's time may be to become Kafka's timestamp (brokers refuse an hour)."""
 
 
 class Outgoing(NamedTuple):

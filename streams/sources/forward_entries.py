@@ -16,6 +16,7 @@ import msgpack
 
 from schemas.base import digest
 from streams.errors import Invalid
+from streams.record import AHEAD_MS
 from streams.sources.forward_render import Rendered, Renderer, Stamp
 from streams.sources.forward_values import decoded, iso, nanoseconds, to_json
 
@@ -106,7 +107,16 @@ def _window(view: memoryview, bounds: list[int], keys: list[bytes | None], conte
     else:
         window.values, window.times_ms = together
         window.keys = keys
+    window.times_ms = _in_time(window.times_ms, context.now_ms)
     return window
+
+
+def _in_time(times_ms: list[int], now_ms: int) -> list[int]:
+    """Times as Kafka takes them: now for those far ahead, whose segments would never expire."""
+    latest_ms = now_ms + AHEAD_MS
+    if not times_ms or max(times_ms) <= latest_ms:
+        return times_ms
+    return [ms if ms <= latest_ms else now_ms for ms in times_ms]
 
 
 def _together(view: memoryview, bounds: list[int], context: Context) -> Rendered | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.base import digest
 from streams.errors import Invalid
-from streams.record import Outgoing
+from streams.record import AHEAD_MS, Outgoing
 from streams.sources.forward_codec import Refused, Splitter, decompress, parse
 from streams.sources.forward_entries import Bad, Context, _render, windows
 from streams.sources.forward_render import Renderer
@@ -97,6 +97,13 @@ def test_nanoseconds_are_kept_where_there_are_any() -> None:
 def test_a_time_that_is_none_is_the_time_of_arrival(time: Any) -> None:
     (record,), _ = read(packed([[time, {}]]))
     assert record.timestamp_ms == NOW_MS
+
+
+@pytest.mark.parametrize("beside", [{"log": "y"}, {b"\xff": 1}])
+def test_a_time_far_ahead_stays_in_the_record_but_is_not_kafkas(beside: dict[Any, Any]) -> None:
+    found, _ = read(packed([[event_time(2**32 - 1), {"log": "x"}], [event_time(NOW_MS // 1000 + 60), beside]]))
+    assert [record.timestamp_ms for record in found] == [NOW_MS, NOW_MS + 60_000]
+    assert orjson.loads(found[0].value or b"")["@timestamp"] == "2106-02-07T06:28:15.000Z"
 
 
 def test_fluent_bit_s_metadata_beside_the_time() -> None:
@@ -247,7 +254,7 @@ def test_together_is_the_same_as_one_by_one(entries: list[tuple[Any, Any]]) -> N
     for outgoing, entry in zip(made, entries, strict=True):
         alone, time_ms = _render(decoded(memoryview(packed([list(entry)]))), about)
         assert orjson.loads(outgoing.value or b"") == orjson.loads(alone)
-        assert outgoing.timestamp_ms == time_ms
+        assert outgoing.timestamp_ms == (time_ms if time_ms <= NOW_MS + AHEAD_MS else NOW_MS)
 
 
 @given(st.lists(st.tuples(times, records), max_size=3), st.lists(st.integers(1, 50), max_size=30))
