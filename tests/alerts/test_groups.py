@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agents.group_notifications import TOPIC, GroupNotifications, parse
 from agents.route_alerts import route_batch, routed
 from schemas.alerting import AlertingConfig, Reason, alerts_for
-from schemas.alerts import Acknowledged, AlertState, Silence, Status, episode_id, fingerprint
+from schemas.alerts import Acknowledged, AlertState, Matcher, Silence, Status, episode_id, fingerprint
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Routed, notification_id
 from streams.alerting import parse as parse_config
@@ -302,6 +302,18 @@ def test_a_silence_over_everything_is_neither_repeated_nor_resolved() -> None:
     world.around.known.clear()
     world.run(60)
     assert world.story[2:] == [(1570, "send", Reason.FIRST, 1)], "twice repeat_interval is over: it is new"
+
+
+def test_silences_that_cannot_hold_stop_nothing() -> None:
+    """As another producer may have put them on the topic."""
+    world = World()
+    for matchers in ([Matcher(name="alertname", value="(", is_regex=True)], []):
+        world.around.known.append(
+            Silence(id="x", matchers=matchers, starts_at_ms=0, ends_at_ms=2 * T0, created_by="a", updated_at_ms=0)
+        )
+    world.fire()
+    world.run(20)
+    assert world.story == [(10, "send", Reason.FIRST, 1)]
 
 
 def test_another_silence_is_another_decision() -> None:
