@@ -112,8 +112,9 @@ def _database(data_dir: str, *, create: bool = False) -> Iterator[Session]:
         if not create:
             context.fail(f"nothing has run on {folder(settings)} yet: name the --data-dir of an instance that has")
         context.warn(f"nothing has run on {folder(settings)} yet; --data-dir names another instance's")
-    os.umask(0o077)
+    before = os.umask(0o077)
     engine = ready(settings)
+    os.umask(before)
     try:
         with Session(engine) as session:
             yield session
