@@ -49,7 +49,7 @@ def on_elasticsearch(elasticsearch: str) -> Iterator[Local]:
         yield part
 
 
-@pytest.fixture(params=["tantivy", "on_elasticsearch"])
+@pytest.fixture(params=["tantivy", pytest.param("on_elasticsearch", marks=pytest.mark.long)])
 def platform(request: pytest.FixtureRequest) -> Local:
     found: Local = request.getfixturevalue(request.param)
     return found
@@ -67,7 +67,7 @@ def test_two_hundred_thousand_under_forty_kills(platform: Local) -> None:
     assert verdict.acknowledged > LONG.records / 2
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
 def test_a_topic_deleted_and_recreated_loses_nothing(on_elasticsearch: Local) -> None:
     """Records without a key: their ids hold the topic's id, so the new topic's offsets collide with nothing.
 

@@ -20,6 +20,8 @@ from streams.sinks.index.port import Kind, Query, open_index
 from tests.index.conftest import NOON, batch, log, until
 from tests.retention.conftest import DAY_MS
 
+pytestmark = pytest.mark.long
+
 
 async def send(kafka: Kafka, records: list[Outgoing]) -> None:
     producer = Producer(kafka, "test")

@@ -188,7 +188,7 @@ async def test_compaction_and_a_hard_restart_while_watching(
 
 
 async def test_it_goes_on_where_it_was(own_kube: Kube, platform_kafka: Kafka, bus: Bus, space: str) -> None:
-    """Stopped and started: what happened meanwhile comes from the watch, by its own versions; what is told twice has the same id."""
+    """Stopped and started: what happened meanwhile comes from the watch, by its own versions, and once by its id."""
 
     def told() -> list[KubeEvent]:
         return list({each.id: each for each in reversed(bus.events_of(space))}.values())[::-1]
