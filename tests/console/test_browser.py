@@ -88,6 +88,7 @@ def test_the_keyboard_goes_everywhere(page: Page) -> None:
     page.keyboard.press("g")
     page.keyboard.press("t")
     expect(page).to_have_url(re.compile("/topics$"))
+    page.wait_for_load_state()
     page.keyboard.press("j")
     page.keyboard.press("j")
     expect(page.locator("tr.at a.row")).to_have_text("alerts.routes")
