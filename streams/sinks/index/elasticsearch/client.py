@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+from base64 import b64encode
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, cast
@@ -93,7 +94,8 @@ def connect(settings: Settings) -> AsyncElasticsearch:
     if key := settings.api_key.get_secret_value():
         secrets["api_key"] = key
     elif settings.username:
-        secrets["basic_auth"] = (settings.username, settings.password.get_secret_value())
+        pair = f"{settings.username}:{settings.password.get_secret_value()}"
+        secrets["basic_auth"] = b64encode(pair.encode()).decode()  # the client's own way takes ASCII alone
     if settings.ca_file:
         secrets["ca_certs"] = settings.ca_file
     try:
