@@ -16,6 +16,8 @@ from streams.sinks.index.language_fields import TEXTS, terms
 from streams.sinks.index.port import Kind
 
 MAX_WORD = 1024
+SHOWN_DEPTH = 100
+"""Of objects and arrays within each other in an answer: what JSON readers take."""
 APP_LABELS = ("app.kubernetes.io/name", "app")
 HASH = "([0-9a-f]{4,10}|[bcdfghjklmnpqrstvwxz2456789]{6,10})"
 """A ReplicaSet's pod-template hash: Kubernetes' alphabet without vowels, or the hex of older versions."""
@@ -60,6 +62,31 @@ def decode(value: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"a JSON {type(record).__name__}, not an object")
     return record
+
+
+def readable(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as an answer can carry it: what nests deeper than `SHOWN_DEPTH` is left out. The record in Kafka has
+    it all."""
+    level: list[Any] = [record]
+    for _ in range(SHOWN_DEPTH):
+        level = [inner for each in level for inner in _inside(each) if isinstance(inner, (dict, list))]
+        if not level:
+            return record
+    return {name: _cut(value, SHOWN_DEPTH - 1) for name, value in record.items()}
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _cut(value: Any, depth: int) -> Any:
+    if not isinstance(value, (dict, list)):
+        return value
+    if not depth:
+        return "…"
+    if isinstance(value, dict):
+        return {name: _cut(inner, depth - 1) for name, inner in value.items()}
+    return [_cut(inner, depth - 1) for inner in value]
 
 
 def draw(kind: Kind, record: Mapping[str, Any]) -> Fields:
