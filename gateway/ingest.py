@@ -198,6 +198,8 @@ def _time(head: Head, now_ms: int) -> int:
 def _ms(value: Any) -> int:
     """RFC 3339 text, seconds (as Fluent Bit's double) or milliseconds; 0 for anything else."""
     if type(value) is float or type(value) is int:
+        if value < 0:
+            return 0
         return int(value * 1000) if value < 100_000_000_000 else int(value)
     if type(value) is str:
         try:

@@ -45,6 +45,8 @@ def test_the_cluster_is_added_where_it_is_missing(line: bytes) -> None:
         ('"@timestamp": true', NOW),
         ('"@timestamp": "2099-01-01T00:00:00Z"', NOW),
         ('"@timestamp": 1e300', NOW),
+        ('"time": -1e308', NOW),
+        ('"time": 9223372036854775808', NOW),
     ],
 )
 def test_kafkas_timestamp_is_the_records_time_unless_it_is_far_ahead(field: str, expected: int) -> None:
