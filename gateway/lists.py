@@ -17,6 +17,7 @@ from gateway.principal import Principal
 from gateway.problems import Problem, bad_parameter
 from schemas.alerts import NO_TENANT
 from schemas.base import rfc3339
+from streams.sinks.index.fields import readable
 from streams.sinks.index.port import Hit
 from streams.sinks.index.port import Page as IndexPage
 
@@ -72,7 +73,7 @@ def shown(hit: Hit) -> dict[str, Any]:
         "topic": hit.topic,
         "partition": hit.partition,
         "offset": hit.offset,
-        "record": hit.record,
+        "record": readable(hit.record),
     } | ({"note": hit.note} if hit.note else {})
 
 

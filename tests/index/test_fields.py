@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from streams.record import Record
 from streams.sinks.index import ids
 from streams.sinks.index.elasticsearch.compiled import pods_of
-from streams.sinks.index.fields import decode, draw, owners
+from streams.sinks.index.fields import decode, draw, owners, readable
 from streams.sinks.index.port import Kind
 from tests.index.conftest import batch
 
@@ -99,3 +100,15 @@ def test_other_kinds_are_known_by_their_own_id() -> None:
     assert ids.document_id(Kind.GAPS, "tid", 3, message, {"id": "g1"}) == "g1"
     assert ids.document_id(Kind.OUTCOMES, "tid", 3, message, {"notification": "n"}) == "tid-3-9"
     assert ids.document_id(Kind.LOGS, "tid", 3, message, {"id": "g1"}) == "key"
+
+
+def test_an_answer_leaves_out_what_nests_too_deeply() -> None:
+    """JSON writers refuse some 250 levels: a page would be lost for one of its records."""
+    plain = {"log": "x", "a": [{"b": [1, None]}]}
+    assert readable(plain) is plain
+    shown = readable({"log": "deep", "a": orjson.loads(b"[" * 200 + b"]" * 200)})
+    assert shown["log"] == "deep"
+    inner = shown["a"]
+    for _ in range(98):
+        (inner,) = inner
+    assert inner == ["…"]

@@ -16,7 +16,6 @@ from streams.sinks.index.elasticsearch.compiled import (
     read_at_search,
 )
 from streams.sinks.index.elasticsearch.templates import WHERE, paths
-from streams.sinks.index.fields import readable
 from streams.sinks.index.language_fields import LABEL, as_text
 from streams.sinks.index.language_parser import DRAWN, tree
 from streams.sinks.index.port import Hit, Kind, Page, Query, Top
@@ -92,7 +91,7 @@ def hit(found: dict[str, Any]) -> Hit:
         topic=where["topic"],
         partition=where["partition"],
         offset=where["offset"],
-        record=readable(restored(source)),
+        record=restored(source),
         note=note_of(where),
     )
 

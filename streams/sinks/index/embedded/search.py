@@ -9,7 +9,7 @@ from tantivy import Order
 
 from streams.sinks.index.embedded.compiled import all_of, between, compiled
 from streams.sinks.index.embedded.schema import SCHEMA, decode_where, order_at, order_of
-from streams.sinks.index.fields import decode, readable
+from streams.sinks.index.fields import decode
 from streams.sinks.index.port import Hit, Page, Query
 from streams.sinks.index.query import Position, cursor, limit, position
 
@@ -102,5 +102,5 @@ def _hit(searcher: tantivy.Searcher, address: Any) -> Hit:
         topic=where.topic,
         partition=where.partition,
         offset=where.offset,
-        record=readable(decode(stored.get_first("value"))),
+        record=decode(stored.get_first("value")),
     )
