@@ -8,11 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import yaml
 
 T = TypeVar("T")
+K = TypeVar("K", bound=StrEnum)
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
 MAX_NODES = 200_000
@@ -48,6 +50,18 @@ def parse_duration(text: str) -> int:
     if not text or found is None:
         raise ValueError(f"expected a duration such as 30s, 5m or 1h30m, not {text[:40]!r}")
     return sum(int(part) * unit for part, unit in zip(found.groups(), _UNITS_MS, strict=True) if part)
+
+
+def one_of(kinds: type[K]) -> Callable[[str], K]:
+    """For `Node.checked`: a word that is one of an enum's."""
+
+    def chosen(text: str) -> K:
+        try:
+            return kinds(text)
+        except ValueError:
+            raise ValueError(f"expected one of {', '.join(kinds)}, not {text[:40]!r}") from None
+
+    return chosen
 
 
 class Node:

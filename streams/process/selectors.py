@@ -61,25 +61,9 @@ def literals(select: Select) -> Literals | None:
 
 def names_in(trees: Iterable[Node]) -> frozenset[str] | None:
     """The fields of a record's top level that conditions look at; None: at the record as a whole."""
-    out: set[str] = set()
-    stack: list[Node] = list(trees)
-    while stack:
-        match stack.pop():
-            case nodes.Path(parts=(str(name), *_)):
-                out.add(name)
-            case nodes.Path():
-                return None
-            case nodes.Not(operand=operand) | nodes.Size(operand=operand):
-                stack.append(operand)
-            case nodes.All(operands=operands) | nodes.Any(operands=operands):
-                stack.extend(operands)
-            case nodes.Compare(left=left, right=right) | nodes.Arithmetic(left=left, right=right):
-                stack += [left, right]
-            case nodes.TextTest(target=left, argument=right):
-                stack += [left, right]
-            case nodes.Has(path=path):
-                stack.append(path)
-    return frozenset(out)
+    tops = [path.parts[:1] for path in nodes.paths(trees)]
+    names = frozenset(top[0] for top in tops if top and isinstance(top[0], str))
+    return names if all(top and isinstance(top[0], str) for top in tops) else None
 
 
 def _exact(select: Select) -> Iterable[tuple[tuple[str, ...], Values]]:

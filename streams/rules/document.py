@@ -17,7 +17,7 @@ from streams.rules.parser import parse_path
 from streams.rules.subject import LABELS
 from streams.rules.typed_fields import TypedFields, condition
 from streams.rules.types import OWN
-from streams.yaml_nodes import Errors, Node, read
+from streams.yaml_nodes import Errors, Node, one_of, read
 
 C = TypeVar("C", bound=StrEnum)
 
@@ -124,13 +124,7 @@ class _Reader:
         if name not in self._fields:
             return default
 
-        def chosen(text: str) -> C:
-            try:
-                return kinds(text)
-            except ValueError:
-                raise ValueError(f"expected one of {', '.join(kinds)}, not {text[:40]!r}") from None
-
-        return self._fields[name].checked(chosen, default)
+        return self._fields[name].checked(one_of(kinds), default)
 
     def _input(self) -> Input | None:
         if "input" not in self._fields:

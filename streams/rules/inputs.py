@@ -74,23 +74,9 @@ INPUTS: dict[str, Input] = {
 
 def check_fields(tree: Node, struct: type[msgspec.Struct] | None) -> None:
     """Raise SyntaxProblem for the first field in `tree` that records of `struct` cannot have."""
-    if struct is None:
-        return
-    stack: list[Node] = [tree]
-    while stack:
-        match stack.pop():
-            case nodes.Path(parts=parts, at=at):
-                _check_path(parts, struct, at)
-            case nodes.Not(operand=operand) | nodes.Size(operand=operand):
-                stack.append(operand)
-            case nodes.All(operands=operands) | nodes.Any(operands=operands):
-                stack.extend(operands)
-            case nodes.Compare(left=left, right=right) | nodes.Arithmetic(left=left, right=right):
-                stack += [left, right]
-            case nodes.TextTest(target=left, argument=right):
-                stack += [left, right]
-            case nodes.Has(path=path):
-                stack.append(path)
+    if struct is not None:
+        for path in nodes.paths([tree]):
+            _check_path(path.parts, struct, path.at)
 
 
 def _check_path(parts: tuple[str | int, ...], struct: type[msgspec.Struct], at: int) -> None:

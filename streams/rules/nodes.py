@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -106,6 +107,25 @@ class TextTest:
 
 
 Node = Literal | Items | Path | Not | All | Any | Compare | Arithmetic | Has | Size | TextTest
+
+
+def paths(trees: Iterable[Node]) -> Iterator[Path]:
+    """Every value of the record that conditions look at, in no order."""
+    stack: list[Node] = list(trees)
+    while stack:
+        match stack.pop():
+            case Path() as path:
+                yield path
+            case Not(operand=operand) | Size(operand=operand):
+                stack.append(operand)
+            case All(operands=operands) | Any(operands=operands):
+                stack.extend(operands)
+            case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
+                stack += [left, right]
+            case TextTest(target=left, argument=right):
+                stack += [left, right]
+            case Has(path=path):
+                yield path
 
 
 def kind(node: Node) -> Kind:

@@ -11,7 +11,7 @@ from streams.rules.inputs import Input, check_fields
 from streams.rules.lexer import SyntaxProblem
 from streams.rules.parser import parse, parse_path
 from streams.rules.types import MEANINGS, NEEDS, OWN, of_field, takes
-from streams.yaml_nodes import Node
+from streams.yaml_nodes import Node, one_of
 
 MAX_WINDOW_MS = 7 * 86_400_000
 MAX_STEPS = 8
@@ -126,14 +126,14 @@ class TypedFields:
 
     def _aggregate(self, type_: Detection) -> Aggregate:
         named = "aggregate" in self._fields
-        aggregate = self._fields["aggregate"].checked(_aggregate, Aggregate.AVG) if named else Aggregate.AVG
+        aggregate = self._fields["aggregate"].checked(one_of(Aggregate), Aggregate.AVG) if named else Aggregate.AVG
         if type_ is Detection.METRIC and aggregate is not Aggregate.COUNT and "field" not in self._fields:
             self._node.fail(f"expected field: {MEANINGS['field']}")
         return aggregate
 
     def _direction(self) -> Direction:
         named = "direction" in self._fields
-        return self._fields["direction"].checked(_direction, Direction.UP) if named else Direction.UP
+        return self._fields["direction"].checked(one_of(Direction), Direction.UP) if named else Direction.UP
 
 
 def condition(node: Node, source: Input | None) -> str:
@@ -156,17 +156,3 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"expected a number, not {text[:40]!r}")
     return value
-
-
-def _aggregate(text: str) -> Aggregate:
-    try:
-        return Aggregate(text)
-    except ValueError:
-        raise ValueError(f"expected one of {', '.join(Aggregate)}, not {text[:40]!r}") from None
-
-
-def _direction(text: str) -> Direction:
-    try:
-        return Direction(text)
-    except ValueError:
-        raise ValueError(f"expected one of {', '.join(Direction)}, not {text[:40]!r}") from None
