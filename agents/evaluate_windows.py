@@ -17,7 +17,7 @@ import msgspec
 
 from schemas.base import UNREADABLE
 from schemas.rules import Match, Progress
-from streams.errors import Invalid
+from streams.errors import Invalid, Retryable
 from streams.record import Outgoing, Record
 from streams.rules.evaluation import Entry, Evaluation
 from streams.rules.held import rules_of
@@ -32,22 +32,28 @@ _decoder = msgspec.json.Decoder(Match | Progress)
 
 
 class EvaluateWindows:
-    """`lateness_ms`: of rules that do not name theirs."""
+    """`lateness_ms`: of rules that do not name theirs. `waits_for`: whether a match's rule is about to be known."""
 
     version = 1
     entry = Entry
 
-    def __init__(self, rules: Callable[[], RuleSet], lateness_ms: int) -> None:
+    def __init__(
+        self, rules: Callable[[], RuleSet], lateness_ms: int, waits_for: Callable[[Match], bool] = lambda _match: False
+    ) -> None:
         self._rules = rules
+        self._waits_for = waits_for
         self._lateness_ms = lateness_ms
         self._evaluations: dict[int, Evaluation] = {}
 
     def decide(self, state: State[Entry], record: Record) -> Iterable[Outgoing]:
-        """Raises Invalid("decode") for what is neither a match nor progress."""
+        """Raises Invalid("decode") for what is neither a match nor progress, Retryable for a match that comes before
+        its rule."""
         try:
             message = _decoder.decode(record.value or b"")
         except UNREADABLE as error:
             raise Invalid("decode", str(error)) from error
+        if isinstance(message, Match) and message.version and self._waits_for(message):
+            raise Retryable("rule_not_known_yet", message.rule)
         evaluation = self._evaluation(state)
         if isinstance(message, Match):
             evaluation.match(message)
@@ -76,4 +82,4 @@ def _taken(evaluation: Evaluation) -> list[Outgoing]:
 def register(worker: Worker) -> None:
     rules = rules_of(worker)
     lateness_ms = int(worker.settings.worker.window_lateness_s * 1000)
-    worker.stateful(NAME, "rules.matches", EvaluateWindows(lambda: rules.current, lateness_ms))
+    worker.stateful(NAME, "rules.matches", EvaluateWindows(lambda: rules.current, lateness_ms, rules.waits_for))

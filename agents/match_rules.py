@@ -136,6 +136,7 @@ def matcher_of(worker: Worker, rules: Rules, owners: Owners, teller: Teller) -> 
             await asyncio.sleep(0)
 
     async def match(batch: Batch) -> None:
+        await rules.wait()
         now_ms = worker.clock()
         if matcher := rules.current.matchers.get(batch.topic):
             await look(matcher, batch, now_ms)

@@ -67,6 +67,16 @@ MOMENTARY = frozenset({
 """What they detect is a moment: the alert fires from then on for `keep_firing_for`."""
 
 
+class Mode(StrEnum):
+    LIVE = "live"
+    SHADOW = "shadow"
+    """It is evaluated, and nobody is told: what it would have said is on `rules.shadow`."""
+
+
+SHADOW = "~shadow"
+"""Ends the key of a rule in shadow mode: it stands beside the live one of its name."""
+
+
 class Direction(StrEnum):
     UP = "up"
     DOWN = "down"
@@ -140,10 +150,21 @@ class Rule(Event, frozen=True, kw_only=True):
     annotations: dict[str, str] = {}
     tenant: str = NO_TENANT
     enabled: bool = True
+    mode: Mode = Mode.LIVE
+    owner: str = ""
+    """The tenant that stored it by the API; its names are its own. Empty: the platform's."""
+    version: int = 0
+    """Of the stored document it comes from; 0: of a file."""
     group: str = ""
     file: str = ""
     line: int = 0
     tests: tuple[RuleTest, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells the rules of a rule set apart, and what their matches and windows are known by."""
+        named = f"{self.owner}/{self.name}" if self.owner else self.name
+        return named + SHADOW if self.mode is Mode.SHADOW else named
 
     @property
     def hash(self) -> str:

@@ -1,16 +1,21 @@
-"""Matches of rules (`rules.matches`), internal: they carry every match of a group to the one place its window lives."""
+"""Matches of rules (`rules.matches`), internal: they carry every match of a group to the one place its window lives.
+And the rules stored by the API (`rules.documents`), for everyone who evaluates them."""
 
 from __future__ import annotations
 
 from schemas.alerts import NO_TENANT
 from schemas.base import Event
+from schemas.rule_document import SHADOW
 
 
 class Match(Event, frozen=True, kw_only=True, tag_field="kind", tag="match"):
     """One record matched one rule. Key: hash(rule, group). Ordered by (time_ms, topic, partition, offset)."""
 
     rule: str
+    """Its key (`Rule.key`)."""
     rule_hash: str
+    version: int = 0
+    """Of the stored document the rule comes from: windows that know an older one wait for this one. 0: of a file."""
     group: dict[str, str]
     topic: str
     partition: int
@@ -59,3 +64,31 @@ class Progress(Event, frozen=True, kw_only=True, tag_field="kind", tag="progress
 
     marks: list[Mark]
     partitions: dict[str, int]
+
+
+class RuleDocument(Event, frozen=True, kw_only=True):
+    """A rule stored by the API, as it is now. Key: tenant/name. The database holds its history; a document that was
+    deleted stays, so that its versions go on."""
+
+    tenant: str
+    name: str
+    version: int
+    """Grows by one with every change."""
+    text: str = ""
+    """The YAML as its author wrote it; empty: there is no live version."""
+    draft: str = ""
+    """Another version, evaluated in shadow mode beside the live one."""
+    deleted: bool = False
+    author: str = ""
+    updated_ms: int = 0
+    cluster: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant}/{self.name}"
+
+
+def document_key(rule_key: str) -> str:
+    """The key of the document that a rule comes from, if it comes from one."""
+    named = rule_key.removesuffix(SHADOW)
+    return named if "/" in named else f"{NO_TENANT}/{named}"

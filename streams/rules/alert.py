@@ -5,12 +5,13 @@ from __future__ import annotations
 from schemas.alerts import Alert, alert_key, fingerprint
 from schemas.base import digest, encode
 from schemas.headers import cloud_headers
-from schemas.rule_document import Rule
+from schemas.rule_document import SHADOW, Rule
 from streams.record import Outgoing
 from streams.rules import templates
 from streams.rules.window import Change, Window
 
 TOPIC = "alerts"
+SHADOW_TOPIC = "rules.shadow"
 
 
 def observation(rule: Rule | None, window: Window, change: Change) -> Alert:
@@ -46,19 +47,21 @@ def _annotations(rule: Rule, change: Change) -> dict[str, str]:
     return {name: templates.render(text, known, values) for name, text in rule.annotations.items()}
 
 
-def outgoing(alert: Alert) -> Outgoing:
+def outgoing(alert: Alert, topic: str = "") -> Outgoing:
+    """To `topic`; without one, where alerts of its rule go: those of rules in shadow mode have a topic of their own."""
+    topic = topic or (SHADOW_TOPIC if alert.source.endswith(SHADOW) else TOPIC)
     key = alert_key(alert.tenant, alert.fingerprint)
     status = "resolved" if alert.ends_at_ms else "firing"
     times = (str(alert.starts_at_ms), str(alert.observed_at_ms), str(alert.ends_at_ms))
     headers = cloud_headers(
-        topic=TOPIC,
+        topic=topic,
         id=digest(key, alert.source, *times),
         type=f"io.eventsphere.alert.{status}",
         source="eventsphere/evaluate-windows",
         time_ms=alert.observed_at_ms,
         subject=key,
     )
-    return Outgoing(TOPIC, encode(alert), key.encode(), headers)
+    return Outgoing(topic, encode(alert), key.encode(), headers)
 
 
 def duration(ms: int) -> str:

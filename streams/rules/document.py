@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from schemas.alerts import NO_TENANT
-from schemas.rule_document import LEVEL_LABELS, Detection, Level, Rule
+from schemas.rule_document import LEVEL_LABELS, Detection, Level, Mode, Rule
 from streams.rules import nodes, templates
 from streams.rules.cases import tests_of
 from streams.rules.inputs import INPUTS, Input, check_fields
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 _FIELDS = (
     "alert", "name", "input", "where", "level", "group_by", "type", "for", "keep_firing_for",
-    "lateness", "severity", "labels", "annotations", "tenant", "enabled", "tests", *OWN,
+    "lateness", "severity", "labels", "annotations", "tenant", "enabled", "mode", "tests", *OWN,
 )  # fmt: skip
 
 
@@ -44,6 +44,21 @@ def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
             rules += _group(group, file)
     _distinct(rules, errors)
     return ([] if errors else rules), str(errors).splitlines()
+
+
+def parse_rule(text: str, file: str) -> tuple[Rule | None, list[str]]:
+    """The one rule of a document: its fields by themselves, or a rule file that holds no other."""
+    errors = Errors(file)
+    root = read(text, file, errors)
+    if root is None:
+        return None, str(errors).splitlines()
+    if "groups" in root.fields():
+        rules, wrong = parse_document(text, file)
+        if len(rules) != 1 and not wrong:
+            wrong = [f"{file}:1: expected one rule, not {len(rules)}"]
+        return (None if wrong else rules[0]), wrong
+    rule = _Reader(root).rule("", file)
+    return (None if errors else rule), str(errors).splitlines()
 
 
 def _group(node: Node, file: str) -> list[Rule]:
@@ -64,9 +79,9 @@ def _group(node: Node, file: str) -> list[Rule]:
 def _distinct(rules: list[Rule], errors: Errors) -> None:
     seen: dict[str, Rule] = {}
     for rule in rules:
-        if rule.name in seen:
-            errors.add(rule.line, rule.name, f"the name is taken by the rule in line {seen[rule.name].line}")
-        seen.setdefault(rule.name, rule)
+        if rule.key in seen:
+            errors.add(rule.line, rule.name, f"the name is taken by the rule in line {seen[rule.key].line}")
+        seen.setdefault(rule.key, rule)
 
 
 class _Reader:
@@ -100,6 +115,7 @@ class _Reader:
             annotations=self._annotations(),
             tenant=self._word("tenant", NO_TENANT),
             enabled=fields["enabled"].flag() if "enabled" in fields else True,
+            mode=self._choice("mode", Mode, Mode.LIVE),
             group=group,
             file=file,
             line=self._node.line,

@@ -11,14 +11,15 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from schemas.alerts import Alert
 from schemas.base import Event
-from schemas.rule_document import Rule
+from schemas.rule_document import SHADOW, Rule
 from schemas.rules import Match, Progress
 from streams.metrics import MATCHES_DROPPED, MATCHES_LATE
 from streams.record import Outgoing
 from streams.rules import detection
 from streams.rules import window as windows
-from streams.rules.alert import observation, outgoing
+from streams.rules.alert import SHADOW_TOPIC, observation, outgoing
 from streams.rules.clock import UNHEARD, Clock, heard
 from streams.rules.matching import window_id
 from streams.rules.ruleset import RuleSet
@@ -204,7 +205,7 @@ class Evaluation:
             horizon = min(horizon, queue[0].time_ms)
         window, more = detection.settle(window, rule, horizon)
         for change in changes + more:
-            self.out.append(outgoing(observation(rule, window, change)))
+            self._say(observation(rule, window, change), window)
         if window is not before:
             self._state[f"w/{id_}"] = Entry(window=window)
         self._waiting.late.discard(id_)
@@ -215,6 +216,12 @@ class Evaluation:
             else:
                 self._waiting.due(id_, rule.input, hit.time_ms + lateness)
                 break
+
+    def _say(self, alert: Alert, window: Window) -> None:
+        """The alert; a copy of it goes beside those of the same rule in shadow mode, to be compared."""
+        self.out.append(outgoing(alert))
+        if window.rule + SHADOW in self.rules.rules:
+            self.out.append(outgoing(alert, SHADOW_TOPIC))
 
     def _watch(self, id_: str, window: Window) -> None:
         """See to it that the window is looked at when something may happen to it."""
@@ -245,7 +252,8 @@ class Evaluation:
         """The rule is gone, or is another now: its alert ends, its matches mean nothing any more."""
         at_ms = max([window.last_ms, *(clock.live_ms for clock in self._clocks.values())])
         ended, changes = windows.end(window, at_ms)
-        self.out.extend(outgoing(observation(None, ended, change)) for change in changes)
+        for change in changes:
+            self._say(observation(None, ended, change), window)
         self._drop(id_, window)
 
     def _drop(self, id_: str, window: Window) -> None:

@@ -95,8 +95,9 @@ def _matched(
         if group is None or carried is None:
             continue
         match = Match(
-            rule=rule.name,
+            rule=rule.key,
             rule_hash=matcher.hashes[number],
+            version=rule.version,
             group=group,
             topic=batch.topic,
             partition=batch.partition,

@@ -81,10 +81,10 @@ def _prefilter(trees: Iterable[nodes.Node]) -> Callable[[bytes], bool] | None:
 
 
 class RuleSet:
-    """Immutable. `complete`: every file could be read, so a rule that is not here is gone."""
+    """Immutable. `complete`: every file could be read, so a rule that is not here is gone. `rules`: by `Rule.key`."""
 
     def __init__(self, rules: Iterable[Rule], *, complete: bool = True) -> None:
-        self.rules = {rule.name: rule for rule in rules if rule.enabled}
+        self.rules = {rule.key: rule for rule in rules if rule.enabled}
         self.hashes = {name: rule.hash for name, rule in self.rules.items()}
         self.complete = complete
         self.matchers = {
@@ -163,6 +163,18 @@ def _taken(rule: Rule, other: Rule) -> str:
     return f"{rule.file}:{rule.line}: {rule.name}: the name is taken in {other.file}:{other.line}"
 
 
+def _merged(into: dict[str, Rule], rules: Iterable[Rule]) -> list[str]:
+    """Adds rules by key, but those whose name is taken: errors of these are returned."""
+    errors = []
+    for rule in rules:
+        other = into.get(rule.key)
+        if other is not None and not other.file.startswith(f"{SHIPPED}/"):
+            errors.append(_taken(rule, other))
+        else:
+            into[rule.key] = rule
+    return errors
+
+
 class Loader:
     """Reads rules again and again: a file that became wrong keeps the rules it last had."""
 
@@ -171,25 +183,20 @@ class Loader:
         self._good: dict[str, list[Rule]] = {}
         self.errors: list[str] = []
 
-    def load(self) -> RuleSet:
-        """A user's rule replaces a shipped one of the same name. Errors are logged with file and line, not raised."""
+    def load(self, stored: Iterable[Rule] = (), *, complete: bool = True) -> RuleSet:
+        """A user's rule replaces a shipped one of the same name. Errors are logged with file and line, not raised.
+        `stored`: rules of the API; `complete`: these are all."""
         files, errors = in_folder(self._folder) if self._folder else ([], [])
         merged: dict[str, Rule] = {}
-        complete = not errors
+        complete = complete and not errors
         for file in [*shipped(), *files]:
             rules, wrong = parse_document(file.text, file.name)
             if not wrong:
                 self._good[file.name] = rules
             errors += wrong
             complete = complete and (not wrong or file.name in self._good)
-            for rule in self._good.get(file.name, []):
-                other = merged.get(rule.name)
-                if other is not None and not other.file.startswith(f"{SHIPPED}/"):
-                    errors.append(
-                        f"{rule.file}:{rule.line}: {rule.name}: the name is taken in {other.file}:{other.line}"
-                    )
-                    continue
-                merged[rule.name] = rule
+            errors += _merged(merged, self._good.get(file.name, []))
+        errors += _merged(merged, stored)
         self.errors = errors
         for line in errors:
             log.error("rules.refused", error=line)
