@@ -23,7 +23,7 @@ from streams.errors import Failure, Invalid, Retryable
 from streams.metrics import RECEIVED, REFUSED
 from streams.record import Bulk
 
-SMALL = 256 << 10
+SMALL = 1 << 20
 """Plain bodies up to this are read on the event loop, larger ones beside it."""
 STALLED_S = 5.0
 """When Kafka has not answered for so long, nothing more is taken."""

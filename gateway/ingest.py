@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +24,8 @@ from streams.record import AHEAD_MS, Bulk
 TOPIC = "logs"
 NAMED = 20
 """Bad lines named in an error; the rest are counted."""
+_MILLISECONDS = 100_000_000_000
+"""A number from here on is not of seconds."""
 
 
 class Head(msgspec.Struct, gc=False):
@@ -32,7 +35,7 @@ class Head(msgspec.Struct, gc=False):
     time: Any = None
     timestamp: Any = None
     date: Any = None
-    cluster: Any = None
+    cluster: Any = msgspec.UNSET
     tenant: Any = msgspec.UNSET
 
 
@@ -53,6 +56,10 @@ class Sender(NamedTuple):
 
 
 _heads = msgspec.json.Decoder(Head)
+_cluster = attrgetter("cluster")
+_at = attrgetter("at")
+_first, _second_byte, _last = itemgetter(0), itemgetter(1), itemgetter(-1)
+_OPEN, _QUOTE, _CLOSE = b'{"}'
 
 
 def bulks(body: bytes, sender: Sender, *, now_ms: int, limit: int) -> list[Bulk]:
@@ -78,36 +85,61 @@ def cut(values: list[bytes], times_ms: list[int], prefix: str) -> list[Bulk]:
     return out
 
 
-def _together(body: bytes, limit: int) -> list[tuple[bytes, Head]] | None:
+class _Lines(NamedTuple):
+    """Of a body that is one object a line: its lines, and what is to be known of each."""
+
+    raws: list[bytes]
+    heads: list[Head]
+
+
+def _together(body: bytes, limit: int) -> _Lines | None:
     """All lines at once; None when the body is not simply one object a line."""
     text = body.strip()
-    breaks = text.count(b"\n")
+    raws = text.split(b"\n")
     # Within JSON no `}` is followed by a line feed and `{`: where all line feeds stand so, lines are whole.
-    if not (text.startswith(b"{") and text.endswith(b"}") and text.count(b"}\n{") == breaks):
+    if not (all(raws) and set(map(_first, raws)) == {_OPEN} and set(map(_last, raws)) == {_CLOSE}):
         return None
     try:
         text.decode()  # what is skipped over is not looked at
         heads = _heads.decode_lines(text)
     except UNREADABLE:
         return None
-    raws = text.split(b"\n")
     if len(heads) != len(raws) or (len(text) > limit and max(map(len, raws)) > limit):
         return None
-    return list(zip(raws, heads, strict=True))
+    return _Lines(raws, heads)
 
 
-def _finished(found: list[tuple[bytes, Head]], sender: Sender, now_ms: int) -> tuple[list[bytes], list[int]]:
+def _finished(found: _Lines, sender: Sender, now_ms: int) -> tuple[list[bytes], list[int]]:
+    return _alike(found, sender) or _line_by_line(found, sender), _times(found.heads, now_ms)
+
+
+def _alike(found: _Lines, sender: Sender) -> list[bytes] | None:
+    """The records when all of them name their cluster, or all neither that nor a tenant; None for any other body."""
+    raws, heads = found
+    clusters = list(map(_cluster, heads))
+    if not sender.tenant and msgspec.UNSET not in clusters and all(clusters):
+        return raws
+    unnamed = clusters.count(msgspec.UNSET) == len(heads)
+    tenants = sender.tenant and any(head.tenant is not msgspec.UNSET for head in heads)
+    # A quote after the brace: there is a field to put ours before.
+    if not unnamed or tenants or set(map(_second_byte, raws)) != {_QUOTE}:
+        return None
+    front = _front(sender) + b","
+    return [front + raw[1:] for raw in raws]
+
+
+def _line_by_line(found: _Lines, sender: Sender) -> list[bytes]:
     wrong: dict[int, str] = {}
     values: list[bytes] = []
     front = _front(sender)
-    for number, (raw, head) in enumerate(found, 1):
+    for number, (raw, head) in enumerate(zip(*found, strict=True), 1):
         try:
             values.append(_value(raw, head, sender, front))
         except ValueError as error:
             wrong[number] = str(error)
     if wrong:
         raise _invalid(wrong)
-    return values, [_time(head, now_ms) for _, head in found]
+    return values
 
 
 def _one_by_one(body: bytes, sender: Sender, now_ms: int, limit: int) -> tuple[list[bytes], list[int]]:
@@ -171,20 +203,33 @@ def _value(raw: bytes, head: Head, sender: Sender, front: bytes) -> bytes:
     if sender.tenant:
         if head.tenant not in (msgspec.UNSET, sender.tenant):
             raise ValueError(f"tenant: yours is {sender.tenant}")
-        if head.tenant is msgspec.UNSET and head.cluster is None and b'"cluster"' not in raw:
+        if head.tenant is msgspec.UNSET and head.cluster is msgspec.UNSET:
             return _spliced(front, raw)
-        more = {"tenant": sender.tenant} | ({} if head.cluster else {"cluster": sender.cluster})
+        more = {"tenant": sender.tenant} | ({} if _named(head) else {"cluster": sender.cluster})
         return orjson.dumps(orjson.loads(raw) | more)
-    if head.cluster:
+    if _named(head):
         return raw
-    if head.cluster is None and b'"cluster"' not in raw:
+    if head.cluster is msgspec.UNSET:
         return _spliced(front, raw)
     return orjson.dumps(orjson.loads(raw) | {"cluster": sender.cluster})
+
+
+def _named(head: Head) -> bool:
+    return head.cluster is not msgspec.UNSET and bool(head.cluster)
 
 
 def _spliced(front: bytes, raw: bytes) -> bytes:
     rest = raw[1:].lstrip()
     return front + rest if rest == b"}" else front + b"," + rest
+
+
+def _times(heads: list[Head], now_ms: int) -> list[int]:
+    ats = list(map(_at, heads))
+    # As Fluent Bit writes it, a double of seconds: `_time` of each comes to the same.
+    if set(map(type, ats)) != {float} or min(ats) < 0.001 or max(ats) >= _MILLISECONDS:
+        return [_time(head, now_ms) for head in heads]
+    times, latest = [int(seconds * 1000) for seconds in ats], now_ms + AHEAD_MS
+    return times if max(times) <= latest else [ms if ms <= latest else now_ms for ms in times]
 
 
 def _time(head: Head, now_ms: int) -> int:
@@ -200,7 +245,7 @@ def _ms(value: Any) -> int:
     if type(value) is float or type(value) is int:
         if value < 0:
             return 0
-        return int(value * 1000) if value < 100_000_000_000 else int(value)
+        return int(value * 1000) if value < _MILLISECONDS else int(value)
     if type(value) is str:
         try:
             # The second is the same for many records.

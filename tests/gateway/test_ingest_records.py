@@ -7,6 +7,8 @@ import gzip
 import orjson
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.compression import inflate
 from gateway.ingest import Sender, bulks
@@ -63,6 +65,40 @@ def test_an_idempotency_key_makes_ids_that_a_retry_repeats() -> None:
 
 def test_an_array_and_lines_land_alike() -> None:
     assert take(b'[{"a":1}, {"a":2}]') == take(b'{"a":1}\n{"a":2}\r\n')
+
+
+TIMES = st.sampled_from(
+    [1767607199.25, 1767607199, 1767607190000, 1e300, -1.0, 0.0, "2026-01-05T09:59:59.5Z", "no", None]
+)
+FIELDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "@timestamp": TIMES,
+        "time": TIMES,
+        "cluster": st.sampled_from(["edge", "", None, 0, ["a"], {"b": 1}]),
+        "tenant": st.sampled_from(["shop", "", None]),
+        "log": st.text(max_size=5),
+        "in": st.just({"cluster": "inner", "n": "}\n{"}),
+    },
+)
+ALIKE = FIELDS.flatmap(lambda record: st.lists(st.just(record), min_size=1, max_size=4))
+
+
+@given(
+    st.one_of(st.lists(FIELDS, min_size=1, max_size=4), ALIKE),
+    st.sampled_from([OURS, OURS._replace(tenant="shop"), OURS._replace(key="upload-1")]),
+)
+def test_lines_read_together_are_what_each_is_alone(records: list[dict[str, object]], sender: Sender) -> None:
+    bodies = b"\n".join(map(orjson.dumps, records)), orjson.dumps(records)
+    together, alone = (_taken_or_refused(body, sender) for body in bodies)
+    assert together == alone
+
+
+def _taken_or_refused(body: bytes, sender: Sender) -> object:
+    try:
+        return [(orjson.loads(value or b""), key, time_ms) for value, key, time_ms in take(body, sender)]
+    except Invalid as error:
+        return error.indexes
 
 
 def test_bad_lines_are_named_by_number_and_nothing_is_taken() -> None:
