@@ -12,6 +12,7 @@ from streams.latency import BOUNDS_S
 
 RECEIVED = Counter("eventsphere_received_records", "Records a source acknowledged to its sender", ["source"])
 REFUSED = Counter("eventsphere_refused", "What a source refused to take, by reason", ["source", "reason"])
+SOURCE_RESTARTS = Counter("eventsphere_source_restarts", "Processes of the sources that ended and were started again")
 DISK_FULL = Gauge("eventsphere_disk_full", "Whether input is refused because the data directory's disk is full")
 CONSUMED = Counter("eventsphere_consumed_records", "Records read from Kafka", ["agent", "topic"])
 FINISHED = Counter("eventsphere_finished_records", "Records whose effects are durable", ["agent", "topic"])

@@ -16,6 +16,7 @@ class Probes:
     """`waiting` names what the process still waits for: empty means ready. Port 0: nothing is served.
 
     `problems` are shown beside it, by what they concern: what does not work without making the process unready.
+    `metrics` gives their text.
     """
 
     def __init__(
@@ -24,11 +25,13 @@ class Probes:
         port: int,
         waiting: Callable[[], list[str]],
         problems: Callable[[], dict[str, str]] = dict,
+        metrics: Callable[[], bytes] = generate_latest,
     ) -> None:
         self._host = host
         self._port = port
         self._waiting = waiting
         self._problems = problems
+        self._text = metrics
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -62,4 +65,4 @@ class Probes:
         return web.json_response(told, status=503 if waiting else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=self._text(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -190,6 +190,9 @@ class Forward(Section):
     """Bytes received and not yet in Kafka, over all connections; beyond them senders wait."""
     idle_timeout_s: float = Field(3600.0, gt=0)
     """A connection that sends nothing for so long is closed."""
+    processes: int = Field(0, ge=0, le=64)
+    """That share the port and the limits above, for more than one core's worth of input (0: one for every four cores,
+    at most four)."""
 
 
 class Gateway(Section):

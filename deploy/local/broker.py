@@ -19,9 +19,9 @@ from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
 from deploy.local.jars import fetch
-from deploy.local.tether import tethered
 from streams.kafka import client
 from streams.settings import Kafka
+from streams.tether import tethered
 
 ADMIN = "eventsphere"
 READY_S = 60.0

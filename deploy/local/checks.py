@@ -9,7 +9,7 @@ import yaml
 from deploy.local import instance
 from deploy.local.instance import CannotStart, Ports
 from streams.settings import Settings, WrongSettings
-from streams.sources import forward
+from streams.sources import forward_settings
 
 IN_CLUSTER = "in-cluster"
 
@@ -17,8 +17,8 @@ IN_CLUSTER = "in-cluster"
 def require_protected(settings: Settings) -> None:
     """The forward port is not open to the network for anyone, and its certificate can be used."""
     try:
-        forward.check(settings.forward)
-        forward.tls(settings.forward)
+        forward_settings.check(settings.forward)
+        forward_settings.tls(settings.forward)
     except WrongSettings as error:
         raise CannotStart(f"wrong settings:\n{error}") from None
 

@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from deploy.local.broker import Broker
-from deploy.local.tether import tethered
+from streams.restarts import Restarts
+from streams.tether import tethered
 
-BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Wait before the n-th start within `STABLE_S`."""
-STABLE_S = 60.0
 LOG_BYTES = 20 << 20
 
 
@@ -108,29 +106,23 @@ class Supervisor:
         self._clock = clock
         self._started = started
         self.children: list[Child] = []
-        self._starts: dict[str, list[float]] = {}
-        self._due: dict[str, float] = {}
+        self._due: dict[str, Restarts] = {}
         self.restarts = 0
 
     def add(self, child: Child) -> None:
         """Start a child and keep it alive from now on."""
         child.start()
-        self._starts[child.name] = [self._clock()]
+        self._due[child.name] = Restarts(self._clock)
+        self._due[child.name].started()
         self.children.append(child)
 
     def poll(self) -> None:
-        now = self._clock()
         for child in self.children:
             if child.alive():
                 cut_log(child.log_file)
-            elif child.name not in self._due:
-                recent = [at for at in self._starts[child.name] if now - at < STABLE_S]
-                self._starts[child.name] = recent
-                self._due[child.name] = now + BACKOFF_S[min(len(recent), len(BACKOFF_S) - 1)]
-            if self._due.get(child.name, now + 1) <= now:
-                del self._due[child.name]
+            elif self._due[child.name].due():
                 child.start()
-                self._starts[child.name].append(now)
+                self._due[child.name].started()
                 self.restarts += 1
                 self._started(child)
 

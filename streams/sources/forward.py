@@ -8,19 +8,18 @@ does not gets at-least-once. While Kafka is away nothing is acked and nothing mo
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import socket
-import ssl
 from collections.abc import Callable
 
 import structlog
 
 from streams.disk import DiskWatch
 from streams.process.held import Documents
-from streams.settings import Forward, WrongSettings
+from streams.settings import Forward
 from streams.sources.durable import BulkDurable
 from streams.sources.forward_connection import Connection, Shared
+from streams.sources.forward_settings import address, cannot_listen, check, tls
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +30,8 @@ STREAM_BUFFER_BYTES = 256 << 10
 
 
 class ForwardServer:
-    """Listens from `start` to `close`. `cluster()` names the cluster of records that do not; `clock()` is in ms."""
+    """Listens from `start` to `close`; beside others on the same port where `settings.processes` are more than one.
+    `cluster()` names the cluster of records that do not; `clock()` is in ms."""
 
     def __init__(
         self,
@@ -59,8 +59,7 @@ class ForwardServer:
 
     @property
     def address(self) -> str:
-        host = self._settings.host
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return address(self._settings.host, self.port)
 
     @property
     def listening(self) -> bool:
@@ -77,12 +76,10 @@ class ForwardServer:
                 ssl=tls(settings),
                 backlog=BACKLOG,
                 limit=STREAM_BUFFER_BYTES,
+                reuse_port=settings.processes > 1,
             )
         except OSError as error:
-            where = f"{settings.host}:{settings.port}"
-            raise WrongSettings(
-                f"EVENTSPHERE_FORWARD__PORT (forward.port): cannot listen on {where}: {error.strerror or error}"
-            ) from None
+            raise cannot_listen(settings, error) from None
 
     async def close(self) -> None:
         """Stop reading, deliver and ack what was read (at most 2 s), close the connections."""
@@ -114,52 +111,6 @@ class ForwardServer:
         finally:
             self._connections.pop(connection, None)
             writer.close()
-
-
-def check(settings: Forward) -> None:
-    """Raises WrongSettings when anyone on the network could write, or TLS is half set up."""
-    if settings.client_ca_file and not settings.certificate_file:
-        raise WrongSettings(
-            "EVENTSPHERE_FORWARD__CLIENT_CA_FILE (forward.client_ca_file): needs certificate_file and key_file too"
-        )
-    if settings.key_file and not settings.certificate_file:
-        raise WrongSettings("EVENTSPHERE_FORWARD__KEY_FILE (forward.key_file): needs certificate_file too")
-    if settings.username and not settings.shared_key.get_secret_value():
-        raise WrongSettings(
-            "EVENTSPHERE_FORWARD__USERNAME (forward.username): the protocol knows users beside a shared key only: set "
-            "EVENTSPHERE_FORWARD__SHARED_KEY too"
-        )
-    protected = settings.shared_key.get_secret_value() or settings.client_ca_file
-    if not protected and not loopback(settings.host):
-        raise WrongSettings(
-            f"EVENTSPHERE_FORWARD__HOST (forward.host): {settings.host} is reachable from the network: set "
-            "EVENTSPHERE_FORWARD__SHARED_KEY or EVENTSPHERE_FORWARD__CLIENT_CA_FILE, or listen on 127.0.0.1"
-        )
-
-
-def loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def tls(settings: Forward) -> ssl.SSLContext | None:
-    """Raises WrongSettings when a file cannot be used."""
-    if not settings.certificate_file:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.certificate_file, settings.key_file or None)
-        if settings.client_ca_file:
-            context.load_verify_locations(settings.client_ca_file)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        raise WrongSettings(f"EVENTSPHERE_FORWARD__CERTIFICATE_FILE (forward.certificate_file): {error}") from None
-    return context
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:

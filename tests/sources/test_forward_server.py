@@ -29,7 +29,8 @@ from streams.disk import DiskWatch
 from streams.producer import Producer
 from streams.settings import Forward, Kafka, WrongSettings
 from streams.sources.durable import BulkDurable
-from streams.sources.forward import ForwardServer, check
+from streams.sources.forward import ForwardServer
+from streams.sources.forward_settings import check
 from tests.sources.bus import Reader, headers
 from tests.sources.client import Refused, Sender, event_time, frame
 

@@ -40,6 +40,10 @@ class Sources:
             env=plain | environment(settings),
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def ready(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()

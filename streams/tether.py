@@ -9,14 +9,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 PR_SET_PDEATHSIG = 1
 
 
-def tethered(command: list[str], log: IO[bytes], env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `command` tied to this process, its output into the open file `log`.
+def tethered(
+    command: list[str], log: IO[bytes] | int, env: Mapping[str, str] | None = None, pass_fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start `command` tied to this process, its output into the open file `log`; it also has the files `pass_fds`.
 
     It leads a session of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops its children in order.
     """
@@ -28,6 +30,7 @@ def tethered(command: list[str], log: IO[bytes], env: Mapping[str, str] | None =
         stderr=subprocess.STDOUT,
         env=env,
         start_new_session=True,
+        pass_fds=pass_fds,
     )
 
 
