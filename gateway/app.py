@@ -19,6 +19,8 @@ from gateway.services import running
 from streams.settings import Settings
 
 BESIDE = ("gateway.mailbox",)
+BUSIEST = "ingest"
+"""Looked at first: routes are tried one after another."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -52,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _modules() -> Iterator[ModuleType]:
-    for item in sorted(pkgutil.iter_modules(api.__path__), key=lambda item: item.name):
+    for item in sorted(pkgutil.iter_modules(api.__path__), key=lambda item: (item.name != BUSIEST, item.name)):
         yield importlib.import_module(f"{api.__name__}.{item.name}")
     for name in BESIDE:
         if importlib.util.find_spec(name) is not None:
