@@ -11,6 +11,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
+from ipaddress import ip_network
 from typing import Any as Opaque
 from typing import cast
 
@@ -79,6 +80,8 @@ class _Compiler:
                 return ast.BoolOp(ast.And(), [self.true_when(o) for o in operands])
             case nodes.Any(operands=operands):
                 return ast.BoolOp(ast.Or(), [self.true_when(o) for o in operands])
+            case nodes.Holds(operand=operand):
+                return self.true_when(operand)
         return self._test(node, truth=True)
 
     def false_when(self, node: Node) -> ast.expr:
@@ -89,6 +92,8 @@ class _Compiler:
                 return ast.BoolOp(ast.Or(), [self.false_when(o) for o in operands])
             case nodes.Any(operands=operands):
                 return ast.BoolOp(ast.And(), [self.false_when(o) for o in operands])
+            case nodes.Holds(operand=operand):
+                return ast.UnaryOp(ast.Not(), self.true_when(operand))
         return self._test(node, truth=False)
 
     def _test(self, node: Node, *, truth: bool) -> ast.expr:
@@ -105,6 +110,9 @@ class _Compiler:
                 return self._equality(node, truth == (node.op == "=="))
             case nodes.Compare():
                 return self._order(node, truth)
+            case nodes.InNetwork(network=network, target=target):
+                parts = {"V": self._value(target), "N": self._constant(ip_network(network)), "T": ast.Constant(truth)}
+                return _code("in_network(V, N) is T", **parts)
             case Path():
                 return _code("V is True" if truth else "V is False", V=self._field(node))
         raise AssertionError(f"not a condition: {node}")
@@ -185,6 +193,9 @@ class _Compiler:
                 return _code(function, A=self._value(left), B=self._value(right))
             case nodes.Size(operand=operand):
                 return _code("size(A)", A=self._value(operand))
+            case nodes.Convert(name=name, operand=operand):
+                function = {"string": "string(A)", "lowerAscii": "lower_ascii(A)"}[name]
+                return _code(function, A=self._value(operand))
         raise AssertionError(f"not a value: {node}")
 
     def _constant(self, value: Opaque) -> ast.expr:
@@ -229,7 +240,7 @@ def _text_tests(trees: Sequence[Node]) -> list[nodes.TextTest]:
         match node:
             case nodes.TextTest():
                 out.append(node)
-            case nodes.Not(operand=operand):
+            case nodes.Not(operand=operand) | nodes.Holds(operand=operand):
                 stack.append(operand)
             case nodes.All(operands=operands) | nodes.Any(operands=operands):
                 stack.extend(operands)

@@ -106,7 +106,48 @@ class TextTest:
     at: int = field(default=0, compare=False)
 
 
-Node = Literal | Items | Path | Not | All | Any | Compare | Arithmetic | Has | Size | TextTest
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """Whether `operand` is true of the record: two-valued, where the operand itself may be neither true nor false."""
+
+    operand: Node
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Convert:
+    """`name` of a value: `string` writes a scalar as text, `lowerAscii` has A to Z in lower case."""
+
+    name: str
+    operand: Node
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InNetwork:
+    """Whether text is an address of `network`, an IPv4 or IPv6 prefix."""
+
+    network: str
+    target: Node
+    at: int = field(default=0, compare=False)
+
+
+Node = (
+    Literal
+    | Items
+    | Path
+    | Not
+    | All
+    | Any
+    | Compare
+    | Arithmetic
+    | Has
+    | Size
+    | TextTest
+    | Holds
+    | Convert
+    | InNetwork
+)
 
 
 def paths(trees: Iterable[Node]) -> Iterator[Path]:
@@ -116,8 +157,10 @@ def paths(trees: Iterable[Node]) -> Iterator[Path]:
         match stack.pop():
             case Path() as path:
                 yield path
-            case Not(operand=operand) | Size(operand=operand):
+            case Not(operand=operand) | Size(operand=operand) | Holds(operand=operand) | Convert(operand=operand):
                 stack.append(operand)
+            case InNetwork(target=target):
+                stack.append(target)
             case All(operands=operands) | Any(operands=operands):
                 stack.extend(operands)
             case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
@@ -130,9 +173,9 @@ def paths(trees: Iterable[Node]) -> Iterator[Path]:
 
 def kind(node: Node) -> Kind:
     match node:
-        case Literal(value=bool()) | Not() | All() | Any() | Compare() | Has() | TextTest():
+        case Literal(value=bool()) | Not() | All() | Any() | Compare() | Has() | TextTest() | Holds() | InNetwork():
             return Kind.BOOL
-        case Literal(value=str()):
+        case Literal(value=str()) | Convert():
             return Kind.TEXT
         case Literal(value=None):
             return Kind.NULL

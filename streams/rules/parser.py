@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from ipaddress import ip_network
 
 import re2
 
@@ -20,6 +21,7 @@ MAX_ITEMS = 1000
 MAX_PATTERN = 1000
 PATTERN_MEMORY = 2 << 20
 ROOT = "record"
+FUNCTIONS = ("has", "size", "string", "holds", "cidr")
 TEXT_TESTS = ("contains", "startsWith", "endsWith", "matches")
 _RELATIONS = ("==", "!=", "<", "<=", ">", ">=", "in")
 
@@ -262,15 +264,33 @@ class _Parser:
     # functions
 
     def _function(self, name: Token) -> Node:
-        if name.text not in ("has", "size"):
-            raise SyntaxProblem(name.at, _unknown(name.text, ("has", "size")))
+        if name.text not in FUNCTIONS:
+            raise SyntaxProblem(name.at, _unknown(name.text, FUNCTIONS))
         argument = self.condition()
         self._expect(")")
+        if name.text == "cidr":
+            return self._in_network(name, argument)
+        if name.text == "holds":
+            return self._made(nodes.Holds(self.want(argument, Kind.BOOL), name.at))
+        if name.text == "string":
+            return self._made(nodes.Convert("string", self.want(argument, Kind.TEXT, Kind.NUMBER), name.at))
         if name.text == "size":
             return self._size(name, argument)
         if not isinstance(argument, nodes.Path):
             raise SyntaxProblem(argument.at, "expected a field in has(...)")
         return self._made(nodes.Has(argument, name.at))
+
+    def _in_network(self, name: Token, argument: Node) -> Node:
+        """`cidr("10.0.0.0/8").containsIP(x)`."""
+        network = _network(argument)
+        for text in (".", "containsIP", "("):
+            token = self._token
+            if token.text != text:
+                raise SyntaxProblem(token.at, f"expected cidr(...).containsIP(...), not {self._shown()}")
+            self._next += 1
+        target = self.condition()
+        self._expect(")")
+        return self._made(nodes.InNetwork(network, self.want(target, Kind.TEXT), name.at))
 
     def _size(self, name: Token, operand: Node) -> Node:
         return self._made(nodes.Size(self.want(operand, Kind.TEXT, Kind.LIST), name.at))
@@ -279,8 +299,11 @@ class _Parser:
         if name.text == "size":
             self._expect(")")
             return self._size(name, target)
+        if name.text == "lowerAscii":
+            self._expect(")")
+            return self._made(nodes.Convert("lowerAscii", self.want(target, Kind.TEXT), name.at))
         if name.text not in TEXT_TESTS:
-            raise SyntaxProblem(name.at, _unknown(name.text, (*TEXT_TESTS, "size")))
+            raise SyntaxProblem(name.at, _unknown(name.text, (*TEXT_TESTS, "lowerAscii", "size")))
         argument = self.condition()
         self._expect(")")
         self.want(target, Kind.TEXT)
@@ -288,6 +311,15 @@ class _Parser:
         if name.text == "matches":
             _check_pattern(argument)
         return self._made(nodes.TextTest(name.text, target, argument, target.at))
+
+
+def _network(argument: Node) -> str:
+    if not isinstance(argument, nodes.Literal) or not isinstance(argument.value, str):
+        raise SyntaxProblem(argument.at, 'expected a constant network: cidr("10.0.0.0/8")')
+    try:
+        return str(ip_network(argument.value, strict=False))
+    except ValueError as error:
+        raise SyntaxProblem(argument.at, f"not a network: {error}") from None
 
 
 def _check_pattern(argument: Node) -> None:

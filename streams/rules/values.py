@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
 
 
@@ -53,6 +55,42 @@ def size(value: Any) -> Any:
     return len(value) if isinstance(value, (str, list, dict)) else MISSING
 
 
+def string(value: Any) -> Any:
+    """A scalar as JSON writes it; text as it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else str(value)
+    return str(value) if isinstance(value, (str, int)) else MISSING
+
+
+_EXACT = 1e15
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def lower_ascii(value: Any) -> Any:
+    if not isinstance(value, str):
+        return MISSING
+    return value.lower() if value.isascii() else value.translate(_LOWER)
+
+
+def in_network(address: Any, network: IPv4Network | IPv6Network) -> bool | None:
+    """None when it is no address. One of IPv4 written as IPv6 (`::ffff:10.0.0.1`) is that of IPv4."""
+    return _in_network(address, network) if isinstance(address, str) and len(address) <= _ADDRESS else None
+
+
+_ADDRESS = 64
+
+
+@lru_cache(maxsize=4096)
+def _in_network(address: str, network: IPv4Network | IPv6Network) -> bool | None:
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    return (getattr(found, "ipv4_mapped", None) or found) in network
+
+
 HELPERS: dict[str, Any] = {
     "MISSING": MISSING,
     "NUMBERS": NUMBERS,
@@ -62,4 +100,7 @@ HELPERS: dict[str, Any] = {
     "add": add,
     "subtract": subtract,
     "size": size,
+    "string": string,
+    "lower_ascii": lower_ascii,
+    "in_network": in_network,
 }

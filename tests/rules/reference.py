@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import re
 from typing import Any
 
@@ -29,6 +31,10 @@ def truth(node: Node, record: dict[str, Any]) -> bool | None:
             return compare(op, value(left, record), value(right, record))
         case nodes.TextTest(name=name, target=target, argument=argument):
             return text_test(name, value(target, record), value(argument, record))
+        case nodes.Holds(operand=operand):
+            return truth(operand, record) is True
+        case nodes.InNetwork(network=network, target=target):
+            return inside(network, value(target, record))
     found_value = value(node, record)
     return found_value if isinstance(found_value, bool) else None
 
@@ -55,7 +61,21 @@ def value(node: Node, record: Any) -> Any:
             if numbers(a, b):
                 return a + b if op == "+" else a - b
             return a + b if op == "+" and isinstance(a, str) and isinstance(b, str) else MISSING
+        case nodes.Convert(name=name, operand=operand):
+            found = value(operand, record)
+            if name == "lowerAscii":
+                return re.sub("[A-Z]", lambda c: c[0].lower(), found) if isinstance(found, str) else MISSING
+            if found is MISSING or found is None or isinstance(found, (dict, list)):
+                return MISSING
+            return found if isinstance(found, str) else json.dumps(found).removesuffix(".0")
     raise AssertionError(node)
+
+
+def inside(network: str, address: Any) -> bool | None:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network) if isinstance(address, str) else None
+    except ValueError:
+        return None
 
 
 def numbers(*values: Any) -> bool:

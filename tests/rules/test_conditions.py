@@ -25,6 +25,7 @@ RECORD = {
     "nothing": None,
     "tags": ["a", 3, True],
     "kubernetes": {"namespace_name": "shop", "labels": {"app.kubernetes.io/name": "pay"}},
+    "net": {"v4": "10.200.0.1", "v6": "2001:db8::1", "mapped": "::ffff:10.0.0.1"},
 }
 
 
@@ -45,6 +46,10 @@ RECORD = {
         '"ERROR " + kubernetes.namespace_name != log',
         'missing == "x" || status == 503',
         "// a comment\nstatus == 0x1F7",
+        '!holds(missing == "x") && holds(status == 503) && !holds(status.contains("5")) && !holds(log > 3)',
+        'string(status).endsWith("03") && string(ok) == "false" && log.lowerAscii().startsWith("error c")',
+        'cidr("10.0.0.0/8").containsIP(net.v4) && !cidr("10.0.0.0/9").containsIP(net.v4)',
+        'cidr("2001:db8::/32").containsIP(net.v6) && cidr("10.0.0.0/8").containsIP(net.mapped)',
     ],
 )  # fmt: skip
 def test_true_of_the_record(text: str) -> None:
@@ -74,6 +79,10 @@ def test_a_missing_field_makes_a_condition_false_and_its_negation_too(text: str)
         (r'log.matches(r"(a)\1")', 12, "RE2"),
         (f'log.matches("{"(a{1000}){1000}"}")', 12, "RE2"),
         ("log.matches(other)", 12, "constant"),
+        ('cidr("10.0.0.0/33").containsIP(log)', 5, "network"),
+        ("cidr(log).containsIP(log)", 5, "constant"),
+        ('cidr("10.0.0.0/8").contains(log)', 19, "containsIP"),
+        ('holds("x" + log)', 6, "condition"),
         ("1 && ok", 0, "condition"),
         ("(a == 1) == true", 1, "condition"),
         ('"x" > 3', 4, "never"),
@@ -102,7 +111,7 @@ def test_what_is_refused_says_where_and_what_is_expected(text: str, at: int, say
 # The generated function against a plain interpreter, on random conditions and records.
 
 FIELDS = ["log", "a", "b", "o.x", "o.y", "l[0]", "l[1]", "o"]
-WORDS = ["", "err", "error!", 'a/b "q" word', "größe", "x"]
+WORDS = ["", "err", "Error!", 'a/b "q" word', "größe", "x", "10.1.2.3"]
 field = st.sampled_from(FIELDS)
 text_constant = st.sampled_from(WORDS).map(lambda word: json.dumps(word, ensure_ascii=False))
 number = st.sampled_from(["0", "1", "2.5", "-3", "1.0"])
@@ -124,6 +133,9 @@ atoms = st.one_of(
     joined(field, " in [", constant, ", ", constant, "]"),
     joined(field, " in ", field),
     joined("has(", field, ")"),
+    joined("string(", field, ") ", same, " ", text_constant),
+    joined(field, ".lowerAscii().contains(", text_constant, ")"),
+    joined('cidr("10.0.0.0/8").containsIP(', field, ")"),
     joined(field, st.sampled_from([".contains(", ".startsWith(", ".endsWith("]), text_constant, ")"),
     joined(field, '.matches("', st.sampled_from(["err|x", "^e", "wor[dk]", "e(rr)+", "b?err"]), '")'),
     field,
@@ -131,7 +143,10 @@ atoms = st.one_of(
 conditions = st.recursive(
     atoms,
     lambda inner: st.one_of(
-        joined("(", inner, " && ", inner, ")"), joined("(", inner, " || ", inner, ")"), joined("!(", inner, ")")
+        joined("(", inner, " && ", inner, ")"),
+        joined("(", inner, " || ", inner, ")"),
+        joined("!(", inner, ")"),
+        joined("!holds(", inner, ")"),
     ),
     max_leaves=6,
 )
