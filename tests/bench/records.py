@@ -19,6 +19,10 @@ START_MS = 1_795_608_000_000
 CHUNK = 1000
 """Records of one chunk of the forward protocol: they share an id but for its number."""
 STEP = 2000
+SECRETS = 0.1
+"""Of the records, those that name a mail address."""
+NAMESPACES = {"payment": "payments"}
+"""Of an app; all others are in `shop`."""
 _PATHS = ("/api/v1/items", "/api/v1/orders/17", "/healthz", "/login", "/cart?step=2")
 _LINES = (
     '{ip} - - "GET {path} HTTP/1.1" {status} {size} {ms}ms',
@@ -42,9 +46,11 @@ def records(count: int, seed: int = 1) -> Iterator[tuple[bytes, bytes, int]]:
             size=rng.randrange(100_000),
             ms=rng.randrange(2000),
         )
+        if rng.random() < SECRETS:
+            line += f" user=customer{rng.randrange(10_000)}@example.org"
         time_ms = START_MS + number // 100
         about = {
-            "namespace_name": "shop",
+            "namespace_name": NAMESPACES.get(app, "shop"),
             "pod_name": pod,
             "container_name": app,
             "labels": {"app": app, "app.kubernetes.io/name": app, "pod-template-hash": "7d9c8f6b5"},
