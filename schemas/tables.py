@@ -6,7 +6,7 @@ Changed only together with a migration in `gateway/migrations/versions/`; a test
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Text
 from sqlmodel import Field, SQLModel
 
 from schemas.alerts import NO_TENANT
@@ -14,6 +14,8 @@ from schemas.alerts import NO_TENANT
 NAME_LENGTH = 128
 SCOPES_LENGTH = 2048
 QUERY_LENGTH = 8192
+RULE_BYTES = 32 << 10
+"""A rule's YAML: below what MySQL's TEXT holds."""
 
 
 def _ms(*, index: bool = False) -> int:
@@ -88,3 +90,58 @@ class SavedQuery(SQLModel, table=True):
     """Whether others of the tenant see it."""
     created_ms: int = _ms()
     updated_ms: int = _ms()
+
+
+def _text() -> str:
+    default: str = Field(default="", sa_type=Text, nullable=False)
+    return default
+
+
+class StoredRule(SQLModel, table=True):
+    """A rule stored by the API, as it is now; `rules.documents` says the same. One that was deleted stays, so that its
+    versions go on. `text` and `draft` are YAML as it was written, at most `RULE_BYTES`."""
+
+    __tablename__ = "stored_rules"
+
+    tenant: str = Field(primary_key=True, max_length=NAME_LENGTH)
+    name: str = Field(primary_key=True, max_length=NAME_LENGTH)
+    version: int = 0
+    text: str = _text()
+    """The live version; empty: there is none yet."""
+    draft: str = _text()
+    """The version tried beside it in shadow mode."""
+    deleted: bool = False
+    author: str = Field(default="", max_length=NAME_LENGTH)
+    created_ms: int = _ms()
+    updated_ms: int = _ms()
+
+
+class RuleVersion(SQLModel, table=True):
+    """What a rule was after each change; never changed."""
+
+    __tablename__ = "rule_versions"
+
+    tenant: str = Field(primary_key=True, max_length=NAME_LENGTH)
+    name: str = Field(primary_key=True, max_length=NAME_LENGTH)
+    version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    verb: str = Field(max_length=32)
+    """`create`, `update`, `draft`, `promote`, `discard`, `rollback`, `delete`, `restore`."""
+    text: str = _text()
+    draft: str = _text()
+    author: str = Field(default="", max_length=NAME_LENGTH)
+    at_ms: int = _ms()
+
+
+class ToldDirectly(SQLModel, table=True):
+    """An alert told to the break-glass receiver while Kafka was away; `reconciled_ms` 0: Kafka does not know yet."""
+
+    __tablename__ = "told_directly"
+
+    tenant: str = Field(primary_key=True, max_length=NAME_LENGTH)
+    fingerprint: str = Field(primary_key=True, max_length=16)
+    starts_ms: int = _ms()
+    told_ms: int = _ms()
+    receiver: str = Field(default="", max_length=NAME_LENGTH)
+    alert: str = _text()
+    """The observation, as JSON."""
+    reconciled_ms: int = _ms(index=True)
