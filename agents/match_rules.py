@@ -1,4 +1,5 @@
-"""`logs`, `kube.events` -> `rules.matches`: which records match which rules, and how far in time they were looked at.
+"""`logs`, `kube.events`, `kube.objects`, `kube.audit`, `alerts`, `alerts.state`, `cicd.events`, `platform.audit`,
+`gaps` -> `rules.matches`: which records match which rules, and how far in time they were looked at.
 
 Key: hash(rule, group), so that all matches of a group meet in one partition. Guarantee: every record is looked at at
 least once; windows drop what comes again. Progress goes to every partition, after the matches it speaks of.
@@ -26,9 +27,9 @@ from streams.owners import Owners, decode_owner
 from streams.record import Outgoing
 from streams.rules.held import Rules, rules_of
 from streams.rules.inputs import INPUTS
+from streams.rules.matcher import Matcher
 from streams.rules.matching import TOPIC, matches
 from streams.rules.reading import Reading
-from streams.rules.ruleset import Matcher
 from streams.topic_ids import TopicIds
 from streams.topics import identity
 

@@ -23,6 +23,7 @@ HOOKS = {
     "/hooks/github/{hook}": [{"github": []}],
     "/hooks/gitlab/{hook}": [{"gitlab": []}, {"webhook": []}],
     "/hooks/alertmanager/{hook}": CALLER,
+    "/hooks/kube-audit/{hook}": CALLER,
 }
 PROBLEM: dict[str, Any] = {
     "title": "Problem",
@@ -80,6 +81,7 @@ BODIES: dict[str, Any] = {
     },
     "/hooks/github/{hook}": {"type": "object", "description": "GitHub's push event."},
     "/hooks/gitlab/{hook}": {"type": "object", "description": "GitLab's push event."},
+    "/hooks/kube-audit/{hook}": {"type": "object", "description": "audit.k8s.io/v1 EventList."},
 }
 OTHER_TYPES = {"/metrics": "text/plain", "/api/v1/streams/{topic}": "text/event-stream"}
 

@@ -14,6 +14,7 @@ class Level(StrEnum):
 
     CLUSTER = "cluster"
     NODE = "node"
+    WORKSPACE = "workspace"
     NAMESPACE = "namespace"
     WORKLOAD = "workload"
     POD = "pod"
@@ -23,6 +24,7 @@ class Level(StrEnum):
 LEVEL_LABELS: dict[Level, tuple[str, ...]] = {
     Level.CLUSTER: ("cluster",),
     Level.NODE: ("cluster", "node"),
+    Level.WORKSPACE: ("cluster", "workspace"),
     Level.NAMESPACE: ("cluster", "namespace"),
     Level.WORKLOAD: ("cluster", "namespace", "workload_kind", "workload"),
     Level.POD: ("cluster", "namespace", "pod"),

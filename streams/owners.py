@@ -1,4 +1,5 @@
-"""Who owns a pod: the chain pod -> ReplicaSet -> Deployment (StatefulSet, DaemonSet, Job -> CronJob) of `kube.objects`.
+"""Who owns a pod: the chain pod -> ReplicaSet -> Deployment (StatefulSet, DaemonSet, Job -> CronJob) of `kube.objects`;
+and in which workspace a namespace is.
 
 Where an object is not known (the cluster is not watched, the pod is gone), the name says it: controllers make names of
 pods by fixed patterns.
@@ -7,7 +8,7 @@ pods by fixed patterns.
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -16,6 +17,8 @@ from schemas.kube import object_key
 
 TOPIC = "kube.objects"
 MAX_CHAIN = 5
+WORKSPACE = "kubesphere.io/workspace"
+"""The label by which KubeSphere puts a namespace into a workspace."""
 _RANDOM = "[bcdfghjklmnpqrstvwxz2456789]"
 """Letters of names that Kubernetes makes up (apimachinery pkg/util/rand)."""
 _GUESSES = (
@@ -28,10 +31,11 @@ _TEMPLATE_HASH = re.compile(rf"(.+)-{_RANDOM}{{6,10}}")
 
 
 class Owner(Event, frozen=True, kw_only=True):
-    """All that is kept of an object: its controller, if it has one."""
+    """All that is kept of an object: its controller, and of a namespace its workspace, if it has one."""
 
     kind: str = ""
     name: str = ""
+    workspace: str = ""
 
 
 class _Reference(Event, frozen=True, kw_only=True):
@@ -42,6 +46,7 @@ class _Reference(Event, frozen=True, kw_only=True):
 
 class _Metadata(Event, frozen=True, kw_only=True, rename="camel"):
     owner_references: list[_Reference] | None = None
+    labels: Any = None
 
 
 class _Object(Event, frozen=True, kw_only=True):
@@ -58,11 +63,13 @@ _ROOT = Owner()
 
 def decode_owner(value: bytes) -> Owner:
     """Raises msgspec.DecodeError for what is no object."""
-    for reference in _decoder.decode(value).object.metadata.owner_references or ():
+    metadata = _decoder.decode(value).object.metadata
+    for reference in metadata.owner_references or ():
         # The owner of a static pod is its node: that is no workload.
         if reference.controller and reference.kind != "Node":
             return Owner(kind=reference.kind, name=reference.name)
-    return _ROOT
+    workspace = metadata.labels.get(WORKSPACE) if isinstance(metadata.labels, dict) else None
+    return Owner(workspace=workspace) if isinstance(workspace, str) and workspace else _ROOT
 
 
 class Known(Protocol):
@@ -85,6 +92,11 @@ class Owners:
                 break
             kind, name = owner.kind, owner.name
         return kind, name
+
+    def workspace(self, cluster: str, namespace: str) -> str:
+        """That a namespace is in; empty where none is known."""
+        found = self._known.get(object_key(cluster, "Namespace", "", namespace))
+        return found.workspace if found is not None else ""
 
 
 def guess(kind: str, name: str) -> tuple[str, str]:

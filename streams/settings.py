@@ -242,10 +242,12 @@ class Trigger(Section):
 class Hook(Section):
     """An inbound webhook `/hooks/{kind}/{id}` and the secret its sender proves."""
 
-    kind: Literal["gitlab", "github", "alertmanager"]
+    kind: Literal["gitlab", "github", "alertmanager", "kube-audit"]
     id: str
     secret: SecretStr
     tenant: str = "platform"
+    cluster: str = ""
+    """Of what a `kube-audit` hook brings; default the cluster of these settings."""
 
 
 class Worker(Section):

@@ -9,11 +9,29 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from schemas.kube import KubeEvent
+from schemas.alerts import Alert, AlertState
+from schemas.cicd import CicdEvent
+from schemas.kube import KubeEvent, KubeObject
+from schemas.kube_audit import KubeAuditEvent
+from schemas.platform import Gap, PlatformAudit
 from streams.rules import nodes
 from streams.rules.lexer import SyntaxProblem
 from streams.rules.nodes import Node
-from streams.rules.subject import MAX_MESSAGE, Owned, of_event, of_log, text
+from streams.rules.subject import (
+    MAX_MESSAGE,
+    Owned,
+    of_alert,
+    of_audit,
+    of_cluster,
+    of_event,
+    of_log,
+    of_object,
+    text,
+    words,
+)
+
+METRICS = "metrics"
+"""An input that is no topic: rules over it ask a Prometheus (streams/rules/metric_rules.py)."""
 
 
 class Input(NamedTuple):
@@ -31,14 +49,65 @@ class Input(NamedTuple):
     """Its id (of the record and its Kafka key), the same however often it is told; nothing where it has none."""
 
 
-def _event_time(record: dict[str, Any], timestamp_ms: int) -> int:
-    value = record.get("time_ms")
-    return value if type(value) is int and value > 0 else timestamp_ms
+def _timed(field: str) -> Callable[[dict[str, Any], int], int]:
+    """The time is in a field; Kafka's where it is not."""
+
+    def time_ms(record: dict[str, Any], timestamp_ms: int) -> int:
+        value = record.get(field)
+        return value if type(value) is int and value > 0 else timestamp_ms
+
+    return time_ms
 
 
 def _event_weight(record: dict[str, Any]) -> int:
     value = record.get("count_delta", 1)
     return value if type(value) is int and value > 0 else 1
+
+
+def _joined(*fields: str) -> Callable[[dict[str, Any], bytes | str | None], str]:
+    """An id made of several fields; none where one is missing."""
+
+    def id_(record: dict[str, Any], _key: bytes | str | None) -> str:
+        parts = [text(record.get(field)) for field in fields]
+        return "\0".join(parts) if all(parts) else ""
+
+    return id_
+
+
+def _field(name: str) -> Callable[[dict[str, Any]], str]:
+    return lambda record: text(record.get(name), MAX_MESSAGE)
+
+
+def _alert_message(record: dict[str, Any]) -> str:
+    annotations = record.get("annotations")
+    found = annotations if isinstance(annotations, dict) else {}
+    return next((said for name in ("summary", "description") if (said := text(found.get(name), MAX_MESSAGE))), "")
+
+
+def _audit_message(record: dict[str, Any]) -> str:
+    """`ada delete pods shop/pay-1: 403`."""
+    user, ref, status = (words(record.get(name)) for name in ("user", "objectRef", "responseStatus"))
+    place = "/".join(filter(None, (text(ref.get("namespace")), text(ref.get("name")))))
+    said = [text(user.get("username")), text(record.get("verb")), text(ref.get("resource")), place]
+    code = text(status.get("code"))
+    return (" ".join(filter(None, said)) + (f": {code}" if code else ""))[:MAX_MESSAGE]
+
+
+def _object_message(record: dict[str, Any]) -> str:
+    return " ".join(filter(None, (text(record.get(name)) for name in ("kind", "name", "change"))))[:MAX_MESSAGE]
+
+
+def _declared(topic: str, struct: type[msgspec.Struct], **more: Any) -> Input:
+    """An input whose records have an id and a time of their own."""
+    usual: dict[str, Any] = {
+        "aliases": {},
+        "subject": of_cluster,
+        "message": _field("message"),
+        "time_ms": _timed("time_ms"),
+        "weight": lambda _record: 1,
+        "id": _joined("id"),
+    }
+    return Input(topic=topic, struct=struct, **(usual | more))
 
 
 INPUTS: dict[str, Input] = {
@@ -59,16 +128,30 @@ INPUTS: dict[str, Input] = {
         weight=lambda record: 1,
         id=lambda record, key: key,
     ),
-    "kube.events": Input(
-        topic="kube.events",
-        aliases={},
-        struct=KubeEvent,
-        subject=of_event,
-        message=lambda record: text(record.get("message"), MAX_MESSAGE),
-        time_ms=_event_time,
-        weight=_event_weight,
-        id=lambda record, key: record.get("id"),
+    "kube.events": _declared("kube.events", KubeEvent, subject=of_event, weight=_event_weight),
+    "kube.objects": _declared("kube.objects", KubeObject, subject=of_object, message=_object_message),
+    "kube.audit": _declared(
+        "kube.audit", KubeAuditEvent, subject=of_audit, message=_audit_message, id=_joined("auditID", "stage")
     ),
+    "alerts": _declared(
+        "alerts",
+        Alert,
+        subject=of_alert,
+        message=_alert_message,
+        time_ms=_timed("observed_at_ms"),
+        id=_joined("tenant", "fingerprint", "source", "starts_at_ms", "observed_at_ms"),
+    ),
+    "alerts.state": _declared(
+        "alerts.state",
+        AlertState,
+        subject=of_alert,
+        message=_alert_message,
+        time_ms=_timed("updated_at_ms"),
+        id=_joined("episode", "seq"),
+    ),
+    "cicd.events": _declared("cicd.events", CicdEvent),
+    "platform.audit": _declared("platform.audit", PlatformAudit, message=_field("object")),
+    "gaps": _declared("gaps", Gap, message=_field("reason")),
 }
 
 
@@ -85,11 +168,12 @@ def _check_path(parts: tuple[str | int, ...], struct: type[msgspec.Struct], at: 
         if not (isinstance(current, type) and issubclass(current, msgspec.Struct)):
             return
         hints = get_type_hints(current)
-        if part not in hints:
-            close = difflib.get_close_matches(str(part), hints, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(sorted(hints))}"
+        written = {field.encode_name: field.name for field in msgspec.structs.fields(current)}
+        if part not in written:
+            close = difflib.get_close_matches(str(part), written, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(sorted(written))}"
             raise SyntaxProblem(at, f"no field {part!r} in {current.__name__}: {hint}")
-        current = _plain(hints[str(part)])
+        current = _plain(hints[written[str(part)]])
 
 
 def _plain(hint: Any) -> Any:
