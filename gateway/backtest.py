@@ -16,9 +16,9 @@ from streams.errors import Invalid, Retryable
 from streams.kafka import client
 from streams.record import Record
 from streams.rules.cases import Episode, episodes_of
-from streams.rules.matching import parse
+from streams.rules.matcher import Matcher
 from streams.rules.rehearsal import rehearsed
-from streams.rules.ruleset import Matcher, RuleSet
+from streams.rules.ruleset import RuleSet
 from streams.settings import Kafka
 
 MAX_MATCHES = 500_000
@@ -106,7 +106,4 @@ def _span(consumer: Consumer, topic: str, since_ms: int) -> tuple[list[TopicPart
 
 
 def _matches(matcher: Matcher, value: bytes | None) -> bool:
-    if value is None or (matcher.prefilter is not None and not matcher.prefilter(value)):
-        return False
-    record = parse(value)
-    return record is not None and bool(matcher.evaluate(record))
+    return value is not None and matcher.one(value)

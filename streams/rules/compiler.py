@@ -26,7 +26,7 @@ Evaluate = Callable[[dict[str, Opaque]], list[int]]
 
 def compile_all(trees: Sequence[Node]) -> Evaluate:
     """One function for all `trees`: each field is fetched once, costly tests shared by several conditions run once."""
-    return _Compiler(trees).function()
+    return Compiler(trees).function()
 
 
 @cache
@@ -42,12 +42,14 @@ class _Fill(ast.NodeTransformer):
         return self._parts.get(node.id, node)
 
 
-def _code(text: str, **parts: ast.expr) -> ast.expr:
+def code(text: str, **parts: ast.expr) -> ast.expr:
     """Our own template `text` with its upper-case names replaced by expressions."""
     return cast(ast.expr, _Fill(parts).visit(copy.deepcopy(_template(text))))
 
 
-class _Compiler:
+class Compiler:
+    """Over records that are dicts; how a field is fetched from another kind is for subclasses to say."""
+
     def __init__(self, trees: Sequence[Node]) -> None:
         self._trees = trees
         self._fields: dict[tuple[str | int, ...], str] = {}
@@ -58,7 +60,7 @@ class _Compiler:
 
     def function(self) -> Evaluate:
         conditions = [
-            ast.If(self.true_when(tree), [ast.Expr(_code("append(N)", N=ast.Constant(index)))], [])
+            ast.If(self.true_when(tree), [ast.Expr(code("append(N)", N=ast.Constant(index)))], [])
             for index, tree in enumerate(self._trees)
         ]
         module = ast.parse("def evaluate(record):\n    out = []\n    append = out.append\n    return out")
@@ -101,7 +103,7 @@ class _Compiler:
             case nodes.Literal(value=value):
                 return ast.Constant(value is truth)
             case nodes.Has(path=path):
-                return _code("V is not MISSING" if truth else "V is MISSING", V=self._field(path))
+                return code("V is not MISSING" if truth else "V is MISSING", V=self._field(path))
             case nodes.TextTest():
                 return self._text_test(node, truth)
             case nodes.Compare(op="in"):
@@ -111,10 +113,10 @@ class _Compiler:
             case nodes.Compare():
                 return self._order(node, truth)
             case nodes.InNetwork(network=network, target=target):
-                parts = {"V": self._value(target), "N": self._constant(ip_network(network)), "T": ast.Constant(truth)}
-                return _code("in_network(V, N) is T", **parts)
+                parts = {"V": self._value(target), "N": self.constant(ip_network(network)), "T": ast.Constant(truth)}
+                return code("in_network(V, N) is T", **parts)
             case Path():
-                return _code("V is True" if truth else "V is False", V=self._field(node))
+                return code("V is True" if truth else "V is False", V=self._field(node))
         raise AssertionError(f"not a condition: {node}")
 
     def _equality(self, node: nodes.Compare, equal: bool) -> ast.expr:
@@ -122,13 +124,13 @@ class _Compiler:
         if isinstance(left, nodes.Literal):
             left, right = right, left
         if not isinstance(right, nodes.Literal) or not isinstance(left, Path):
-            return _code("equal(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(equal))
+            return code("equal(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(equal))
         parts = {"V": self._field(left), "L": ast.Constant(right.value)}
         if right.value is None or isinstance(right.value, bool):
-            return _code("V is L" if equal else "V is not MISSING and V is not L", **parts)
+            return code("V is L" if equal else "V is not MISSING and V is not L", **parts)
         if isinstance(right.value, str):
-            return _code("V == L" if equal else "V is not MISSING and V != L", **parts)
-        return _code(
+            return code("V == L" if equal else "V is not MISSING and V != L", **parts)
+        return code(
             "V == L and type(V) is not bool" if equal else "V is not MISSING and (V != L or type(V) is bool)", **parts
         )
 
@@ -136,47 +138,47 @@ class _Compiler:
         op = node.op if truth else {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[node.op]
         if isinstance(node.left, Path) and isinstance(node.right, nodes.Literal):
             check = "type(V) is str" if isinstance(node.right.value, str) else "type(V) in NUMBERS"
-            return _code(f"{check} and V {op} L", V=self._field(node.left), L=ast.Constant(node.right.value))
-        return _code(f"ordered(A, B) and A {op} B", A=self._value(node.left), B=self._value(node.right))
+            return code(f"{check} and V {op} L", V=self._field(node.left), L=ast.Constant(node.right.value))
+        return code(f"ordered(A, B) and A {op} B", A=self._value(node.left), B=self._value(node.right))
 
     def _membership(self, node: nodes.Compare, truth: bool) -> ast.expr:
         left, right = node.left, node.right
         if isinstance(left, Path) and isinstance(right, nodes.Items) and all(isinstance(v, str) for v in right.values):
-            parts = {"V": self._field(left), "S": self._constant(frozenset(right.values))}
-            return _code(
+            parts = {"V": self._field(left), "S": self.constant(frozenset(right.values))}
+            return code(
                 "type(V) is str and V in S" if truth else "V is not MISSING and (type(V) is not str or V not in S)",
                 **parts,
             )
-        return _code("member(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(truth))
+        return code("member(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(truth))
 
     def _text_test(self, node: nodes.TextTest, truth: bool) -> ast.expr:
         if self._uses[node] > 1:
             name = self._shared.setdefault(node, f"shared{len(self._shared)}")
-            test = _code("(P if P is not None else (W := C))", P=_name(name), C=self._three_valued(node))
+            test = code("(P if P is not None else (W := C))", P=_name(name), C=self._three_valued(node))
             for part in ast.walk(test):
                 if isinstance(part, ast.NamedExpr):
                     part.target = ast.Name(name, ast.Store())
-            return _code("T == R", T=test, R=ast.Constant(1 if truth else 0))
+            return code("T == R", T=test, R=ast.Constant(1 if truth else 0))
         guard, test = self._text_parts(node)
         return _and([*guard, test if truth else ast.UnaryOp(ast.Not(), test)])
 
     def _three_valued(self, node: nodes.TextTest) -> ast.expr:
         """1 true, 0 false, -1 neither: once computed, kept for the other conditions that ask."""
         guard, test = self._text_parts(node)
-        return _code("(1 if C else 0) if G else -1", C=test, G=_and(guard or [ast.Constant(True)]))
+        return code("(1 if C else 0) if G else -1", C=test, G=_and(guard or [ast.Constant(True)]))
 
     def _text_parts(self, node: nodes.TextTest) -> tuple[list[ast.expr], ast.expr]:
         target, argument = self._value(node.target), self._value(node.argument)
         guard = [
-            _code("type(V) is str", V=code)
-            for side, code in ((node.target, target), (node.argument, argument))
+            code("type(V) is str", V=value)
+            for side, value in ((node.target, target), (node.argument, argument))
             if not isinstance(side, nodes.Literal)
         ]
         if isinstance(node.argument, nodes.Literal) and node.name == "matches":
             search = pattern(str(node.argument.value)).search
-            return guard, _code("S(V) is not None", S=self._constant(search), V=target)
+            return guard, code("S(V) is not None", S=self.constant(search), V=target)
         template = {"contains": "L in V", "startsWith": "V.startswith(L)", "endsWith": "V.endswith(L)"}[node.name]
-        return guard, _code(template, V=target, L=argument)
+        return guard, code(template, V=target, L=argument)
 
     # values
 
@@ -187,18 +189,18 @@ class _Compiler:
             case nodes.Literal(value=value):
                 return ast.Constant(value)
             case nodes.Items(values=values):
-                return self._constant(list(values))
+                return self.constant(list(values))
             case nodes.Arithmetic(op=op, left=left, right=right):
                 function = "add(A, B)" if op == "+" else "subtract(A, B)"
-                return _code(function, A=self._value(left), B=self._value(right))
+                return code(function, A=self._value(left), B=self._value(right))
             case nodes.Size(operand=operand):
-                return _code("size(A)", A=self._value(operand))
+                return code("size(A)", A=self._value(operand))
             case nodes.Convert(name=name, operand=operand):
                 function = {"string": "string(A)", "lowerAscii": "lower_ascii(A)"}[name]
-                return _code(function, A=self._value(operand))
+                return code(function, A=self._value(operand))
         raise AssertionError(f"not a value: {node}")
 
-    def _constant(self, value: Opaque) -> ast.expr:
+    def constant(self, value: Opaque) -> ast.expr:
         name = f"constant{len(self._names)}"
         self._names[name] = value
         return _name(name)
@@ -213,15 +215,17 @@ class _Compiler:
         if parts not in self._fields:
             outer, last = self._fetched(parts[:-1]), parts[-1]
             name = self._fields[parts] = f"field{len(self._fields)}"
-            key, source = ast.Constant(last), _name(outer)
-            if isinstance(last, int):
-                code = _code("V[K] if type(V) is list and len(V) > K else MISSING", V=source, K=key)
-            elif len(parts) == 1:
-                code = _code("V.get(K, MISSING)", V=source, K=key)
-            else:
-                code = _code("V.get(K, MISSING) if type(V) is dict else MISSING", V=source, K=key)
-            self._fetches.append(ast.Assign([ast.Name(name, ast.Store())], code))
+            self._fetches.append(ast.Assign([ast.Name(name, ast.Store())], self.fetch(_name(outer), parts[:-1], last)))
         return self._fields[parts]
+
+    def fetch(self, source: ast.expr, outer: tuple[str | int, ...], last: str | int) -> ast.expr:
+        """Code for the value at `last` of `source`, which is the value at `outer` of the record."""
+        key = ast.Constant(last)
+        if isinstance(last, int):
+            return code("V[K] if type(V) is list and len(V) > K else MISSING", V=source, K=key)
+        if not outer:
+            return code("V.get(K, MISSING)", V=source, K=key)
+        return code("V.get(K, MISSING) if type(V) is dict else MISSING", V=source, K=key)
 
 
 def _and(parts: list[ast.expr]) -> ast.expr:

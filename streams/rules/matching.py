@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-import orjson
-
 from schemas.base import digest, encode
 from schemas.headers import cloud_headers
 from schemas.rules import Match
 from streams.batch import Batch, Message
 from streams.record import Outgoing
-from streams.rules.ruleset import Matcher
+from streams.rules.matcher import Matcher
 from streams.rules.subject import Owned
 
 TOPIC = "rules.matches"
@@ -36,37 +34,11 @@ def window_id(rule: str, group: dict[str, str]) -> str:
 def matches(matcher: Matcher, batch: Batch, *, cluster: str, owned: Owned, now_ms: int) -> Found:
     """`cluster`: of records that do not name theirs. Records without a time, or from the future, are of `now_ms`."""
     out: list[Outgoing] = []
-    refused = parsed = malformed = 0
-    maybe, evaluate = matcher.prefilter, matcher.evaluate
-    for message in batch.messages:
-        value = message.value()
-        if value is None:
-            continue
-        if maybe is not None and not maybe(value):
-            refused += 1
-            continue
-        parsed += 1
-        record = parse(value)
-        if record is None:
-            malformed += 1
-            continue
-        if hits := evaluate(record):
-            out.extend(_matched(matcher, hits, record, message, batch, cluster, owned, now_ms))
-    return Found(out, refused, parsed, malformed)
-
-
-def parse(value: bytes) -> dict[str, Any] | None:
-    """The record in `value`, out of its CloudEvents envelope (structured mode) if it has one; None when it is none."""
-    try:
-        record = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(record, dict):
-        return None
-    if "specversion" in record and isinstance(record.get("data"), dict):
-        inner: dict[str, Any] = record["data"]
-        return inner
-    return record
+    messages = batch.messages
+    looked = matcher.look([message.value() for message in messages])
+    for position, record, true in looked.hits:
+        out.extend(_matched(matcher, true, record, messages[position], batch, cluster, owned, now_ms))
+    return Found(out, looked.refused, looked.parsed, looked.malformed)
 
 
 def _matched(

@@ -2,82 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
-from schemas.rule_document import LEVEL_LABELS, Rule
-from streams.rules import nodes
-from streams.rules.compiler import Evaluate, compile_all
-from streams.rules.conditions import conditions, reader
-from streams.rules.document import label_name, parse_document
-from streams.rules.inputs import INPUTS, Input
-from streams.rules.literals import Literals, Prefilter, required
-from streams.rules.parser import parse_path
-from streams.rules.paths import at
-from streams.rules.subject import LABELS, text
+from schemas.rule_document import Rule
+from streams.rules.document import parse_document
+from streams.rules.inputs import INPUTS
+from streams.rules.matcher import Matcher
 
 log = structlog.get_logger(__name__)
 
 SHIPPED = "shipped"
-
-
-class Grouping(NamedTuple):
-    """What gives an alert of one rule its labels: names of the subject, and fields of the record."""
-
-    subject: tuple[str, ...]
-    needed: str
-    """The label that must be known of a record."""
-    fields: tuple[tuple[str, tuple[str | int, ...]], ...]
-
-    def of(self, subject: dict[str, str], record: dict[str, Any]) -> dict[str, str] | None:
-        """The group of a record, None when it lacks what the rule's level is about."""
-        if not subject.get(self.needed):
-            return None
-        out = {name: subject.get(name, "") for name in self.subject}
-        for name, parts in self.fields:
-            out[name] = text(at(record, parts))
-        return out
-
-
-def grouping(rule: Rule) -> Grouping:
-    level = LEVEL_LABELS[rule.level]
-    more = [name for name in rule.group_by if name in LABELS]
-    paths = [parse_path(name, INPUTS[rule.input].aliases) for name in rule.group_by if name not in LABELS]
-    return Grouping((*level, *more), level[-1], tuple((label_name(path), path.parts) for path in paths))
-
-
-class Matcher:
-    """The rules of one input as one function, and what of a record must be there for any of them."""
-
-    def __init__(self, source: Input, rules: list[Rule]) -> None:
-        self.source = source
-        self.rules = rules
-        self.hashes = [rule.hash for rule in rules]
-        self.groupings = [grouping(rule) for rule in rules]
-        self.readers = [reader(rule) for rule in rules]
-        asked = [conditions(rule) for rule in rules]
-        trees = [tree for trees in asked for tree in trees]
-        self.parts = [(number, step) for number, trees in enumerate(asked) for step in range(len(trees))]
-        """Whose condition each is: position of the rule, and which of its conditions."""
-        self.evaluate: Evaluate = compile_all(trees)
-        self.prefilter = _prefilter(trees)
-
-
-def _prefilter(trees: Iterable[nodes.Node]) -> Callable[[bytes], bool] | None:
-    """None when some rule has no literal: every record is parsed then."""
-    literals: set[bytes] = set()
-    for tree in trees:
-        needed: Literals | None = required(tree)
-        if needed is None:
-            return None
-        literals |= needed
-    maybe: Callable[[bytes], bool] = Prefilter(frozenset(literals)).maybe
-    return maybe
 
 
 class RuleSet:
