@@ -24,10 +24,11 @@ from streams.context import Gathered, Surroundings
 from streams.errors import Invalid
 from streams.lanes import Attempt, Lanes
 from streams.outbox import REFRESH, TOPIC, Due, Outbox, Planned
+from streams.producer import Producer
 from streams.settings import Settings
 from streams.sinks.alertmanager import Alertmanager
 from streams.sinks.apprise_sink import Apprise
-from streams.sinks.channel import Channel, Job, Target
+from streams.sinks.channel import Channel, Final, Job, Staged, Target
 from streams.sinks.email_channel import Email
 from streams.sinks.index.port import Index, open_index
 from streams.sinks.smtp import Server, parse_url
@@ -151,7 +152,7 @@ class Sender:
         return Attempt(target.lane, partial(self._send, channel, target, due.notification, alerts), again and resolved)
 
     async def _send(
-        self, channel: Channel, target: Target, notification: Notification, alerts: list[AlertState]
+        self, channel: Channel, target: Target, notification: Notification, alerts: list[AlertState], final: Final
     ) -> None:
         about = Gathered(notification.context, [])
         if channel.wants_context:
@@ -164,7 +165,11 @@ class Sender:
             notes=about.notes,
             now_ms=self._clock(),
         )
-        await channel.send(job)
+        if isinstance(channel, Staged):
+            await channel.send_staged(job, final)
+        else:
+            async with final():
+                await channel.send(job)
 
 
 def register(worker: Worker) -> None:
@@ -176,9 +181,13 @@ def register(worker: Worker) -> None:
     worker.stateful(NAME, TOPIC, outbox)
 
     async def deliver() -> None:
+        # Marks go one at a time and are waited for: no lingering to fill a batch.
+        marker = Producer(settings.kafka, f"eventsphere.worker.{worker.name}.marks", **{"linger.ms": 0})
+        await marker.start()
         try:
-            await Lanes(worker.keyed[NAME], outbox, sender.prepare, worker.clock).run()
+            await Lanes(worker.keyed[NAME], outbox, sender.prepare, worker.clock, marker).run()
         finally:
+            await marker.close()
             for channel in directory.channels.values():
                 await channel.close()
             await reader.close()

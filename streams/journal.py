@@ -8,6 +8,7 @@ A *step* is what one batch or tick changed: entries, the outputs they caused, an
 | `journal/<i>` | msgpack `[epoch, seq, i, count, bytes]` | chunk i of the step; the step counts once all are there |
 | `entry/<key>` | JSON `[epoch, seq, version, entry]`, or nothing with header `stamp` | the entry, kept by compaction |
 | `meta` | JSON `{epoch, seq, sent, topic_id, offset}` | applied input; last step whose outputs are known to be sent |
+| `mark/<key>` | bytes, or nothing | a note beside the steps: durable at once, whoever loads the partition finds it |
 
 Written in this order, each acknowledged before the next: (1) the journal; (2) the outputs, the entries and `meta`
 (sent: the step before); some time later `meta` (sent: this step). So a reader finds the last step in the journal whole
@@ -34,6 +35,7 @@ OWNER = b"owner"
 META = b"meta"
 JOURNAL = b"journal/"
 ENTRY = b"entry/"
+MARK = b"mark/"
 STAMP = "stamp"
 
 
@@ -113,6 +115,9 @@ class Writer(NamedTuple):
         meta = _Meta(self.epoch, step.seq, sent, step.applied.topic_id, step.applied.offset)
         return [self._record(META, msgspec.json.encode(meta))]
 
+    def mark(self, key: str, value: bytes | None) -> Outgoing:
+        return self._record(MARK + key.encode(), value)
+
     def _record(self, key: bytes, value: bytes | None, headers: Headers | None = None) -> Outgoing:
         return Outgoing(self.topic, value, key, headers, partition=self.partition)
 
@@ -148,6 +153,8 @@ class Reader(Generic[E]):
         """The last step, when its outputs may not have left."""
         self.stale: deque[str] = deque()
         """Keys of entries to write again. Filled by the reading thread, emptied by the owner."""
+        self.marks: dict[str, bytes] = {}
+        """Notes by key. Filled by the reading thread: look keys up, do not iterate."""
         self._decode = decode
         self._chunks: dict[int, bytes] = {}
 
@@ -162,6 +169,8 @@ class Reader(Generic[E]):
                 self._meta(_meta(value))
             elif key == OWNER and value is not None:
                 self._owner(_claim(value))
+            elif key.startswith(MARK):
+                self._mark(key[len(MARK) :].decode(), value)
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
             raise Fatal("state_unreadable", f"record {key[:80]!r}: {error}") from error
 
@@ -176,6 +185,12 @@ class Reader(Generic[E]):
             else:
                 entries[key] = self._decode(key, self.redo.version, raw)
         return entries, self.redo.applied
+
+    def _mark(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self.marks.pop(key, None)
+        else:
+            self.marks[key] = value
 
     def _owner(self, claim: _Claim) -> None:
         ours = claim.owner == self.owner

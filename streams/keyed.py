@@ -93,6 +93,25 @@ class Keyed(Generic[E]):
     def ready(self) -> bool:
         return self._assigned <= self._owned.keys()
 
+    def owner(self, partition: int) -> int:
+        """The number of our ownership of a loaded partition, another one each time it comes; 0: it is not ours."""
+        owned = self._owned.get(partition)
+        if owned is None or owned.gone or owned.followed.reader.epoch > owned.followed.reader.mine:
+            return 0
+        return owned.followed.reader.mine
+
+    def mark(self, partition: int, key: str, value: bytes | None) -> Outgoing:
+        """A note beside the steps (`marked` finds it, after a crash too), to be sent by the caller; None takes it back.
+        Raises Retryable when the partition is not ours."""
+        owner = self.owner(partition)
+        if not owner:
+            raise Retryable("state_not_loaded", f"{self.name}-{partition}")
+        return Writer(self.state_topic, partition, owner).mark(key, value)
+
+    def marked(self, partition: int, key: str) -> bytes | None:
+        owned = self._owned.get(partition)
+        return None if owned is None else owned.followed.reader.marks.get(key)
+
     async def start(self) -> None:
         self._log.start()
         self._spawn(self._ticking())

@@ -10,6 +10,7 @@ up every `REFRESH_MS` until the group resolves.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 
@@ -94,6 +95,7 @@ class Outbox:
         """`plan` raises Invalid when there is no such receiver."""
         self._plan = plan
         self._shadow = shadow
+        self._open: dict[int, tuple[weakref.ref[State[Entry]], set[str]]] = {}
 
     def decide(self, state: State[Entry], record: Record) -> Iterable[Outgoing]:
         notification = parse(record)
@@ -103,6 +105,7 @@ class Outbox:
         if known is not None:
             if is_replay(record) and record.offset > known.offset:
                 state[notification.id] = _reopened(known, notification, record)
+                self._opened(state, notification.id)
             return []
         deliveries = [Delivery(channel=p.channel, ref=p.ref, name=p.name) for p in self._plan(notification)]
         entry = Entry(
@@ -117,6 +120,7 @@ class Outbox:
             entry = _replace(entry, deliveries=[_replace(each, step=Step.SHADOW) for each in deliveries])
             out = [_outcome(notification, each, Result.SHADOW, record.timestamp_ms) for each in entry.deliveries]
         state[notification.id] = _closed(entry, record.timestamp_ms)
+        self._opened(state, notification.id)
         return out
 
     def tick(self, state: State[Entry], now_ms: int) -> Iterable[Outgoing]:
@@ -141,10 +145,14 @@ class Outbox:
             for record in self._failed(state, Due(key, each, entry.notification), each, failure, now_ms)
         ]
 
-    def due(self, state: State[Entry], now_ms: int, limit: int = 256) -> list[Due]:
-        """Deliveries to be made now, longest waiting first; of one group to one target the oldest only: in order."""
+    def due(
+        self, state: State[Entry], now_ms: int, can: Callable[[Due], bool] = lambda _: True, limit: int = 256
+    ) -> list[Due]:
+        """Deliveries to be made now, longest waiting first; of one group to one target the oldest only: in order. What
+        `can` not be made yet is passed over."""
         waiting: dict[tuple[str, str], Due] = {}
-        for key, entry in state.items():
+        for key in self._open_keys(state):
+            entry = state[key]
             notification = entry.notification
             if notification is None:
                 continue
@@ -154,14 +162,24 @@ class Outbox:
                     first = waiting.get(place)
                     if first is None or _order(notification) < _order(first.notification):
                         waiting[place] = Due(key, delivery, notification)
-        ready = [each for each in waiting.values() if each.delivery.next_at_ms <= now_ms]
+        ready = [each for each in waiting.values() if each.delivery.next_at_ms <= now_ms and can(each)]
         ready.sort(key=lambda each: (each.delivery.next_at_ms, *_order(each.notification)))
         return ready[:limit]
 
-    def waits(self, state: State[Entry], due: Due) -> bool:
-        """Whether `due` is still to be done: nobody tried or superseded it since."""
-        entry = state.get(due.key)
-        return entry is not None and entry.notification == due.notification and due.delivery in entry.deliveries
+    def _open_keys(self, state: State[Entry]) -> list[str]:
+        """Keys of entries with something pending: derived once from a state, then kept by whoever changes an entry."""
+        known = self._open.get(state.partition)
+        if known is None or known[0]() is not state:
+            known = (weakref.ref(state), {key for key, entry in state.items() if entry.notification is not None})
+            self._open[state.partition] = known
+        keys = known[1]
+        keys -= {key for key in keys if key not in state or state[key].notification is None}
+        return sorted(keys)
+
+    def _opened(self, state: State[Entry], key: str) -> None:
+        known = self._open.get(state.partition)
+        if known is not None and known[0]() is state:
+            known[1].add(key)
 
     def settle(
         self,
@@ -221,6 +239,7 @@ class Outbox:
         if due.notification.status == "firing":
             fresh = _replace(due.delivery, step=Step.PENDING, attempts=0, refusals=0, next_at_ms=now_ms + REFRESH_MS)
             state[key] = _replace(entry, deliveries=[fresh], notification=due.notification, accepted_at_ms=now_ms)
+            self._opened(state, key)
         elif before is not None:
             del state[key]
 

@@ -10,8 +10,9 @@ A channel is one module with one class: `targets` names whom a receiver reaches 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -26,11 +27,16 @@ class Away(Retryable):
     """The server behind a lane does not work now."""
 
 
+Final = Callable[[], AbstractAsyncContextManager[Any]]
+"""Held from before the other side may have taken a delivery until it is written down that it did; what goes before
+needs no such care and is done for several deliveries at once."""
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """One address of a receiver. `name` is for people and free of secrets; `ref` is stable and names it in the state.
 
-    Deliveries of one `lane` go one after the other: while one is between "sent" and "recorded as sent" no other is,
-    so a crash repeats at most one a lane.
+    Of one `lane`'s deliveries at most one is between "sent" and "recorded as sent", so a crash repeats at most one a
+    lane.
     """
 
     channel: str
@@ -63,6 +69,14 @@ class Channel(Protocol):
     async def send(self, job: Job) -> None: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A channel that gets several deliveries ready at once."""
+
+    async def send_staged(self, job: Job, final: Final) -> None:
+        """As `send`, entering `final()` once, before the other side may have taken it."""
 
 
 def reference(channel: str, address: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from schemas.alerting import EmailConfig, Receiver
 from streams.errors import Invalid
-from streams.sinks.channel import Job, Target, reference
+from streams.sinks.channel import Final, Job, Target, reference
 from streams.sinks.letter import letter
 from streams.sinks.mail import bare_address, compose
 from streams.sinks.smtp import Mailer, Server
@@ -31,6 +32,9 @@ class Email:
         ]
 
     async def send(self, job: Job) -> None:
+        await self.send_staged(job, nullcontext)
+
+    async def send_staged(self, job: Job, final: Final) -> None:
         config = job.target.config
         assert isinstance(config, EmailConfig)  # noqa: S101
         about = letter(job.notification, job.alerts, job.context, self._base_url, job.notes)
@@ -39,7 +43,7 @@ class Email:
             message = compose(job.notification, about, self._server.sender, job.target.name, config.headers)
         except ValueError as error:
             raise Invalid("address", str(error)[:200]) from error
-        await self._mailer.send(message, recipient)
+        await self._mailer.send(message, recipient, final)
 
     async def close(self) -> None:
         await self._mailer.close()

@@ -1,4 +1,4 @@
-"""SMTP (RFC 5321) by aiosmtplib: one connection kept open, one recipient a transaction, replies classed.
+"""SMTP (RFC 5321) by aiosmtplib: a few connections kept open, one recipient a transaction, replies classed.
 
 4xx and a broken connection come again, 5xx to a recipient or its message is final. What is wrong between us and the
 server (login refused, TLS missing) is `Away`: an operator mends it, no notification is given up for it.
@@ -10,7 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import parseaddr
@@ -21,7 +21,7 @@ import msgspec
 from aiosmtplib import SMTP
 
 from streams.errors import Invalid, Retryable
-from streams.sinks.channel import Away
+from streams.sinks.channel import Away, Final
 
 CONNECT_S = 10.0
 COMMAND_S = 30.0
@@ -29,6 +29,8 @@ IDLE_S = 20.0
 """A connection unused for longer is opened anew: servers hang up after a while, mostly without a word."""
 MAX_MESSAGES = 100
 """Messages over one connection: servers limit it."""
+POOL = 4
+"""Connections to a server: while one waits for a reply, others get ready for their own message."""
 REPLY_CHARS = 300
 DEFAULT_SENDER = "eventsphere@localhost"
 SHUTTING_DOWN = 421
@@ -85,66 +87,78 @@ def parse_url(url: str) -> Server:
     )
 
 
+class _Connection:
+    """An open connection and what was done over it."""
+
+    def __init__(self, smtp: SMTP) -> None:
+        self.smtp = smtp
+        self.sent = 0
+        self.used = False
+        self.used_at = 0.0
+
+
 class Mailer:
-    """One connection to one server. Calls of `send` must not overlap (they go through one lane)."""
+    """Up to `POOL` connections to one server, kept open and used again."""
 
     def __init__(self, server: Server, clock: Callable[[], float] = time.monotonic) -> None:
         self.server = server
         self._clock = clock
-        self._connection: SMTP | None = None
-        self._sent = 0
-        self._used = False
-        self._used_at = 0.0
-        self._lock = asyncio.Lock()
+        self._idle: list[_Connection] = []
+        self._room = asyncio.Semaphore(POOL)
 
-    async def send(self, message: EmailMessage, recipient: str) -> None:
+    async def send(self, message: EmailMessage, recipient: str, final: Final = nullcontext) -> None:
         """Return when the server took the message. Raises Invalid("smtp_<code>"), Retryable or Away.
 
-        After `Away` it is unknown whether the message was taken: the caller sends the same one (same Message-ID) again.
+        `final` is held from before the server may have taken it. After `Away` it is unknown whether it did: the caller
+        sends the same one (same Message-ID) again.
         """
-        async with self._lock:
+        async with self._room:
+            connection: _Connection | None = None
             try:
-                smtp = await self._begin()
-                await self._transaction(smtp, message, recipient)
-            except (Invalid, Retryable):
-                raise
+                connection = await self._begin()
+                await self._transaction(connection, message, recipient, final)
             except (TimeoutError, OSError, ssl.SSLError, aiosmtplib.SMTPException) as error:
                 failure = classified(error)
                 if isinstance(failure, Away):
-                    self._drop()
+                    _drop(connection)
+                else:
+                    self._put_back(connection)
                 raise failure from error
-            except BaseException:
-                self._drop()  # cancelled in the middle of a command: the connection's state is unknown
+            except Invalid:
+                self._put_back(connection)
                 raise
+            except BaseException:
+                _drop(connection)  # cancelled in the middle of a command: the connection's state is unknown
+                raise
+            self._put_back(connection)
 
     async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):
-                await connection.quit(timeout=2)
+        while self._idle:
+            await _quit(self._idle.pop())
 
-    async def _begin(self) -> SMTP:
+    def _put_back(self, connection: _Connection | None) -> None:
+        if connection is not None and connection.smtp.is_connected:
+            self._idle.append(connection)
+
+    async def _begin(self) -> _Connection:
         """A connection ready for MAIL: RSET clears what a refused one left, and finds out whether it still stands."""
-        smtp = await self._connected()
-        if self._used:
+        while self._idle:
+            connection = self._idle.pop()
+            old = self._clock() - connection.used_at > IDLE_S or connection.sent >= MAX_MESSAGES
+            if old or not connection.smtp.is_connected:
+                await _quit(connection)
+                continue
             try:
-                await smtp.rset(timeout=CONNECT_S)
+                if connection.used:
+                    await connection.smtp.rset(timeout=CONNECT_S)
             except (OSError, aiosmtplib.SMTPException):
-                self._drop()
-                smtp = await self._connected()
-        self._used = True
-        return smtp
-
-    async def _connected(self) -> SMTP:
-        old = self._connection
-        if old is not None and (
-            not old.is_connected or self._sent >= MAX_MESSAGES or self._clock() - self._used_at > IDLE_S
-        ):
-            await self.close()
-        if self._connection is None:
-            self._connection = await self._connect()
-            self._sent, self._used, self._used_at = 0, False, self._clock()
-        return self._connection
+                _drop(connection)
+                continue
+            connection.used = True
+            return connection
+        connection = _Connection(await self._connect())
+        connection.used, connection.used_at = True, self._clock()
+        return connection
 
     async def _connect(self) -> SMTP:
         server = self.server
@@ -166,27 +180,29 @@ class Mailer:
             raise Away(_reason(error), _said(error)) from error
         return smtp
 
-    async def _transaction(self, smtp: SMTP, message: EmailMessage, recipient: str) -> None:
-        sender = self.server.envelope_sender
+    async def _transaction(self, connection: _Connection, message: EmailMessage, recipient: str, final: Final) -> None:
+        smtp, sender = connection.smtp, self.server.envelope_sender
         wide = not (recipient.isascii() and sender.isascii())
         if wide and not smtp.supports_extension("smtputf8"):
             raise Invalid("smtp_utf8", "the server does not take addresses beyond ASCII (SMTPUTF8)")
-        policy = SMTP_POLICY.clone(utf8=True) if wide else SMTP_POLICY
-        await smtp.mail(
-            sender,
-            options=["SMTPUTF8"] if wide else [],
-            encoding="utf-8" if wide else "ascii",
-            timeout=COMMAND_S,
-        )
-        await smtp.rcpt(recipient, encoding="utf-8" if wide else "ascii", timeout=COMMAND_S)
-        await smtp.data(message.as_bytes(policy=policy), timeout=COMMAND_S)
-        self._sent += 1
-        self._used_at = self._clock()
+        encoding = "utf-8" if wide else "ascii"
+        body = message.as_bytes(policy=SMTP_POLICY.clone(utf8=True) if wide else SMTP_POLICY)
+        await smtp.mail(sender, options=["SMTPUTF8"] if wide else [], encoding=encoding, timeout=COMMAND_S)
+        await smtp.rcpt(recipient, encoding=encoding, timeout=COMMAND_S)
+        async with final():
+            await smtp.data(body, timeout=COMMAND_S)
+        connection.sent += 1
+        connection.used_at = self._clock()
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+
+async def _quit(connection: _Connection) -> None:
+    with suppress(Exception):
+        await connection.smtp.quit(timeout=2)
+
+
+def _drop(connection: _Connection | None) -> None:
+    if connection is not None:
+        connection.smtp.close()
 
 
 def classified(error: Exception) -> Invalid | Retryable:
