@@ -120,6 +120,13 @@ def _union(found: Sequence[Need | None]) -> list[Need]:
     return [frozenset(out)] if 0 < len(out) <= MAX_ALTERNATIVES else []
 
 
+def _is_text(node: Node) -> bool:
+    """Whether it is text of the record as it is there, or in lower case."""
+    if isinstance(node, nodes.Convert):
+        return node.name == "lowerAscii" and isinstance(node.operand, nodes.Path)
+    return isinstance(node, nodes.Path)
+
+
 class _Walk:
     """Over conditions and patterns; what it returns must all be met."""
 
@@ -134,18 +141,18 @@ class _Walk:
                 return (self._all if truth else self._any)(operands, truth)
             case nodes.Any(operands=operands):
                 return (self._any if truth else self._all)(operands, truth)
-            case nodes.Compare(op="==", left=left, right=right) if truth:
+            case nodes.Holds(operand=operand) if truth:
+                return self.needs(operand, truth)
+            case nodes.Compare(op="==" | "!=", left=left, right=right) if truth == (node.op == "=="):
                 return self._equal(left, right)
-            case nodes.Compare(op="!=", left=left, right=right) if not truth:
-                return self._equal(left, right)
-            case nodes.Compare(op="in", left=nodes.Path(), right=nodes.Items(values=values)) if truth:
-                return _union([self._one(v) if isinstance(v, str) else None for v in values])
+            case nodes.Compare(op="in", left=left, right=nodes.Items(values=values)) if truth and _is_text(left):
+                folded = isinstance(left, nodes.Convert)
+                return _union([self._one(v, folded=folded) if isinstance(v, str) else None for v in values])
             case nodes.Compare(op="in", left=nodes.Literal(value=str(text)), right=nodes.Path()) if truth:
                 return self._text(text)
-            case nodes.TextTest(name="matches", target=nodes.Path(), argument=nodes.Literal(value=str(text))) if truth:
-                return self.of_pattern(text)
-            case nodes.TextTest(target=nodes.Path(), argument=nodes.Literal(value=str(text))) if truth:
-                return self._text(text)
+            case nodes.TextTest(target=target, argument=nodes.Literal(value=str(text))) if truth and _is_text(target):
+                folded = isinstance(target, nodes.Convert)
+                return self.of_pattern(text, folded) if node.name == "matches" else self._text(text, folded=folded)
         return []
 
     def _all(self, operands: Sequence[Node], truth: bool) -> list[Need]:
@@ -155,9 +162,10 @@ class _Walk:
         return _union([_best(self.needs(operand, truth)) for operand in operands])
 
     def _equal(self, left: Node, right: Node) -> list[Need]:
-        match left, right:
-            case (nodes.Path(), nodes.Literal(value=str(text))) | (nodes.Literal(value=str(text)), nodes.Path()):
-                return self._text(text)
+        if isinstance(left, nodes.Literal):
+            left, right = right, left
+        if _is_text(left) and isinstance(right, nodes.Literal) and isinstance(right.value, str):
+            return self._text(right.value, folded=isinstance(left, nodes.Convert))
         return []
 
     def _text(self, text: str, *, folded: bool = False) -> list[Need]:
@@ -168,7 +176,7 @@ class _Walk:
         needle = self._write(text, folded)
         return frozenset({needle}) if needle else None
 
-    def of_pattern(self, text: str) -> list[Need]:
+    def of_pattern(self, text: str, folded: bool = False) -> list[Need]:
         if "[:" in text:
             return []  # a POSIX class to RE2, plain characters to the parser
         try:
@@ -177,7 +185,7 @@ class _Walk:
                 parsed = sre_parser.parse(text)
         except (re.error, RecursionError, OverflowError, ValueError):
             return []
-        return self._sequence(parsed, bool(parsed.state.flags & re.IGNORECASE))
+        return self._sequence(parsed, folded or bool(parsed.state.flags & re.IGNORECASE))
 
     def _sequence(self, parsed: Iterable[tuple[Opaque, Opaque]], folded: bool) -> list[Need]:
         found: list[Need] = []

@@ -22,6 +22,11 @@ from streams.rules.values import MISSING
 ENVELOPE = "specversion"
 """A field of a CloudEvents envelope: the record is inside."""
 EXACT = 1 << 53
+_KNOWN = (
+    nodes.Literal, nodes.Items, nodes.Path, nodes.Not, nodes.All, nodes.Any, nodes.Compare, nodes.Has, nodes.Size,
+    nodes.TextTest, nodes.Holds, nodes.Convert, nodes.InNetwork,
+)  # fmt: skip
+"""What cannot tell an integer of any size from the double nearest to it, but as `_exact` says."""
 Parts = tuple[str | int, ...]
 
 
@@ -50,7 +55,7 @@ def partial(trees: Sequence[Node]) -> Partial | None:
 def _exact(node: Node) -> bool:
     """Whether integers beyond doubles cannot make a difference."""
     for part in _parts(node):
-        if isinstance(part, nodes.Arithmetic):
+        if not isinstance(part, _KNOWN) or (isinstance(part, nodes.Convert) and part.name != "lowerAscii"):
             return False
         if isinstance(part, nodes.Compare):
             constants = [side for side in (part.left, part.right) if isinstance(side, (nodes.Literal, nodes.Items))]

@@ -54,6 +54,7 @@ class Maker:
 
     def atom(self) -> str:
         field, number = self.rng.choice(FIELDS), self.rng.choice(NUMBERS)
+        field = self.rng.choice((field, field, field, f"{field}.lowerAscii()"))
         match self.rng.randrange(12):
             case 0 | 1 | 2 | 3:
                 return f"{field}.{self.rng.choice(('contains', 'startsWith', 'endsWith'))}({self.quoted()})"
@@ -69,7 +70,7 @@ class Maker:
                 return f"{field} {self.rng.choice(('>', '<=', '=='))} {number}"
             case 10:
                 return f"{field} == {self.rng.choice(FIELDS)}"
-        return self.rng.choice((f"has({field})", f"size({field}) > 2"))
+        return self.rng.choice((f"has({field})", f"size({field}) > 2", f"string({field}).contains({self.quoted()})"))
 
     def condition(self, depth: int = 0) -> str:
         if depth == 3 or self.rng.random() < 0.5:
@@ -100,7 +101,8 @@ def _escaped(rng: random.Random) -> Any:
     """A writer that escapes whatever it likes."""
 
     def write(value: Any) -> bytes:
-        out, quoted, after = [], False, False
+        out: list[str] = []
+        quoted = after = False
         for char in json.dumps(value, ensure_ascii=rng.random() < 0.5):
             if char == '"' and not after:
                 quoted = not quoted
@@ -184,6 +186,9 @@ def test_no_match_is_lost_and_none_is_made_up(seed: int) -> None:
         ('log.contains("long enough") && pod == "abc"', [Needle(b"long enough"), Needle(b"abc")]),
         ('!(log.contains("no need"))', []),
         ('log.contains("ab")', []),
+        ('log.lowerAscii().contains("cmd.exe")', [Needle(b"cmd.exe", True)]),
+        ('log.lowerAscii() in ["whoami", "ipconfig"]', [Needle(b"whoami", True), Needle(b"ipconfig", True)]),
+        ('string(status).contains("500")', []),
     ],
 )
 def test_what_a_condition_needs(where: str, found: list[Needle]) -> None:
@@ -208,7 +213,7 @@ def test_the_rarest_need_is_asked_first_once_that_is_known() -> None:
 
 def test_only_asked_fields_are_decoded_where_the_answer_is_the_same() -> None:
     assert partial([tree_of("status > 500 && has(kubernetes.labels.app)")]) is not None
-    for whole in ("status > 9007199254740993", "a == b", "a + 1 > 3", "record.l[0] == record.a"):
+    for whole in ("status > 9007199254740993", "a == b", "a + 1 > 3", 'string(a) == "1"', "record.l[0] == record.a"):
         assert partial([tree_of(whole)]) is None, whole
 
 
