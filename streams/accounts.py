@@ -20,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from streams.batch import Message
+from streams.batch import Batch, Message
 
 HOUR_MS = 3_600_000
 MAX_NAME = 100
@@ -97,32 +97,49 @@ class _Log(msgspec.Struct, frozen=True, gc=False):
     cluster: str = ""
     tenant: str = ""
     kubernetes: _About | None = None
+    specversion: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _decode_log = msgspec.json.Decoder(_Log).decode
 
 
-def log_places(messages: Sequence[Message]) -> list[Place]:
-    """The places of log records. Decodes three fields of each, 0.7 us a record: the rest of it is only passed over."""
-    out: list[Place] = []
-    value: Any
-    for value in map(type(messages[0]).value, messages):
-        try:
-            record = _decode_log(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
-            out.append(_odd_place(value))
-            continue
-        about, cluster = record.kubernetes, record.cluster
-        if not cluster and b'"specversion"' in value:  # perhaps a CloudEvent in structured mode
-            out.append(_odd_place(value))
-        else:
-            out.append((cluster, "" if about is None else about.namespace_name, record.tenant))
-    return out
+def plain_places(batch: Batch) -> Sequence[Place | None]:
+    """The places of a batch's log records; None of what has to be drawn as the index does it (fields of other types
+    than usual, very long names, a CloudEvent in structured mode). Read once a batch, whoever asks.
+
+    Decodes three fields of each, 0.7 us a record: the rest of it is only passed over.
+    """
+    if batch.places is None:
+        batch.places = list(map(plain_place, map(type(batch.messages[0]).value, batch.messages)))
+    return batch.places
 
 
-def no_places(messages: Sequence[Message]) -> list[Place]:
+def plain_place(value: Any) -> Place | None:
+    try:
+        record = _decode_log(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError):
+        return None
+    about, tenant = record.kubernetes, record.tenant
+    namespace = "" if about is None else about.namespace_name
+    if record.specversion is not msgspec.UNSET or len(namespace) > MAX_NAME or len(tenant) > MAX_NAME:
+        return None
+    return record.cluster, namespace, tenant
+
+
+def log_places(batch: Batch) -> Sequence[Place]:
+    """The places of log records."""
+    found = plain_places(batch)
+    if None not in found:
+        return cast(Sequence[Place], found)
+    return [
+        _odd_place(message.value()) if place is None else place
+        for place, message in zip(found, batch.messages, strict=True)
+    ]
+
+
+def no_places(batch: Batch) -> list[Place]:
     """For records that are not to be told apart."""
-    return [NOWHERE] * len(messages)
+    return [NOWHERE] * len(batch)
 
 
 class _Involved(msgspec.Struct, frozen=True, gc=False):
@@ -139,10 +156,10 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
-def event_places(messages: Sequence[Message]) -> list[Place]:
+def event_places(batch: Batch) -> list[Place]:
     """The places of records that have `cluster`, `tenant`, and `namespace` of their own or of what they are about."""
     out: list[Place] = []
-    for message in messages:
+    for message in batch.messages:
         try:
             record = _decode_event(message.value() or b"")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

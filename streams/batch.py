@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from streams.record import Headers, Record
 
 if TYPE_CHECKING:
-    from streams.accounts import Report
+    from streams.accounts import Place, Report
     from streams.census import Outcome
 
 
@@ -51,6 +51,7 @@ class Batch:
         "order",
         "outcome",
         "partition",
+        "places",
         "puts",
         "report",
         "taker",
@@ -90,6 +91,8 @@ class Batch:
         """What the handler says of records it did not store as they came (streams/accounts.py)."""
         self.outcome: Outcome | None = None
         """What became of its records, once it is finished, where its source keeps accounts."""
+        self.places: Sequence[Place | None] | None = None
+        """Whose its records are, once somebody has asked (streams/accounts.py)."""
         self._on_change = on_change
 
     def __len__(self) -> int:
@@ -141,12 +144,16 @@ class Batch:
     def part(self, start: int, stop: int) -> Batch:
         """Records [start, stop) as a batch of its own that nobody waits for: how a failing batch is split."""
         at_end = self.at_end and stop == len(self.messages)
-        return Batch(self.topic, self.partition, self.messages[start:stop], topic_id=self.topic_id, at_end=at_end)
+        out = Batch(self.topic, self.partition, self.messages[start:stop], topic_id=self.topic_id, at_end=at_end)
+        out.places = self.places and self.places[start:stop]
+        return out
 
     def without(self, indexes: Container[int]) -> Batch:
         """The records at other positions, in one batch (offsets have holes then, as those of compacted topics do)."""
         messages = [message for index, message in enumerate(self.messages) if index not in indexes]
-        return Batch(self.topic, self.partition, messages, topic_id=self.topic_id, at_end=self.at_end)
+        out = Batch(self.topic, self.partition, messages, topic_id=self.topic_id, at_end=self.at_end)
+        out.places = self.places and [place for index, place in enumerate(self.places) if index not in indexes]
+        return out
 
     def records(self) -> Iterator[Record]:
         """The records as `Record`s; for topics of low volume (about 1 us each)."""

@@ -6,11 +6,11 @@ from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from streams.accounts import Fate, Place, Tally, merge, tally, times_of
-from streams.batch import Batch, Message
+from streams.batch import Batch
 from streams.latency import BOUNDS_S, counts
 from streams.metrics import SEARCHABLE
 
-Places = Callable[[Sequence[Message]], Sequence[Place]]
+Places = Callable[[Batch], Sequence[Place]]
 
 
 class Outcome(NamedTuple):
@@ -45,16 +45,19 @@ class Count:
         """The handler is done with `part`; its report says what was not stored."""
         fates = part.report.fates if part.report is not None else {}
         times, now_ms = times_of(part.messages), self._clock()
-        merge(self._lines, tally(part.messages, self._places(part.messages), fates, times))
+        merge(self._lines, tally(part.messages, self._places(part), fates, times))
         found = counts(times, now_ms)
         self._latency = [a + b for a, b in zip(self._latency, found, strict=True)]
         SEARCHABLE.observe(self._agent, found, times, now_ms)
 
     def buried(self, part: Batch, positions: Container[int], reason: str) -> None:
         """The records at these positions of `part` are dead letters in Kafka."""
-        messages = [message for position, message in enumerate(part.messages) if position in positions]
-        fates = dict.fromkeys(range(len(messages)), (Fate.DEAD_LETTERED, reason))
-        merge(self._lines, tally(messages, self._places(messages), fates, times_of(messages)))
+        places = self._places(part)
+        gone = [position for position in range(len(part)) if position in positions]
+        messages = [part.messages[position] for position in gone]
+        fates = dict.fromkeys(range(len(gone)), (Fate.DEAD_LETTERED, reason))
+        found = tally(messages, [places[position] for position in gone], fates, times_of(messages))
+        merge(self._lines, found)
 
     def outcome(self) -> Outcome:
         return Outcome(self._lines, self._latency)

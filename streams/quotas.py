@@ -109,7 +109,7 @@ class Limits:
             return {}
         known: dict[Place, str] = {}
         out = {}
-        for position, place in enumerate(log_places(batch.messages)):
+        for position, place in enumerate(log_places(batch)):
             if place not in known:
                 known[place] = self._of(held, place)
             if known[place]:

@@ -83,6 +83,9 @@ class Masking:
         finders = self._for(raw)
         if not finders:
             return raw
+        if raw[:1] == b'"' and b"\\" not in raw:
+            spans = self._spans(raw[1:-1], finders)  # the text as it is
+            return b'"%b"' % replaced(raw[1:-1], spans, self._whole[1:-1]) if spans else raw
         if raw[:1] in b'"{[':
             value = _decode(raw)
             masked = self._value(value, finders)

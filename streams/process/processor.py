@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 
 from schemas.base import UNREADABLE
 from schemas.process_document import Document, Drop, Mask, Parse, Sample, Step
+from streams.accounts import plain_place, plain_places
 from streams.batch import Batch, Message, with_value
 from streams.process import patterns
 from streams.process.candidates import Scan, every, of_literals, scan_for
@@ -231,13 +232,19 @@ def _maybe(documents: Sequence[Document]) -> Callable[[bytes], bool] | None:
 
 
 def _left(batch: Batch, changed: dict[int, bytes], dropped: set[int]) -> tuple[Batch | None, Sequence[int] | None]:
-    messages = list(batch.messages)
+    messages, places = list(batch.messages), list(plain_places(batch))
     for position, value in changed.items():
         messages[position] = with_value(batch.topic, batch.partition, messages[position], value)
+        places[position] = plain_place(value)
     positions: Sequence[int] | None = None
     if dropped:
         positions = [position for position in range(len(messages)) if position not in dropped]
         messages = [messages[position] for position in positions]
+        places = [places[position] for position in positions]
     if not messages:
         return None, positions
-    return Batch(batch.topic, batch.partition, messages, topic_id=batch.topic_id, at_end=batch.at_end), positions
+    out = Batch(
+        batch.topic, batch.partition, messages, topic_id=batch.topic_id, nbytes=batch.nbytes, at_end=batch.at_end
+    )
+    out.places = places
+    return out, positions

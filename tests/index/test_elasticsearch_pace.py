@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.accounts import plain_place
 from streams.settings import Index, Tier
 from streams.sinks.index.elasticsearch import lenient, pace
 from streams.sinks.index.elasticsearch.client import compresses
@@ -46,7 +47,8 @@ TIERS = Tiers(
     ],
 )
 def test_the_tier_of_a_record(value: bytes, tier: str) -> None:
-    assert TIERS.of(value) == tier
+    assert TIERS.of(value, plain_place(value)) == tier
+    assert TIERS.of(value, None) == tier
     assert Names("p", TIERS).of(Kind.LOGS, NOON, value) == "-".join(filter(None, ["p-logs", tier, "2026.11.25"]))
     assert Names("p", TIERS).of(Kind.GAPS, NOON, value) == "p-gaps-2026.11.25"
 
@@ -54,8 +56,12 @@ def test_the_tier_of_a_record(value: bytes, tier: str) -> None:
 @given(st.sampled_from(["dev-a", "shop"]), st.sampled_from(["blue", "red", ""]), st.booleans())
 def test_a_tier_is_the_same_whichever_way_it_is_read(namespace: str, tenant: str, odd: bool) -> None:
     record = {"kubernetes": {"namespace_name": namespace}, "tenant": tenant}
-    plain = TIERS.of(msgspec.json.encode(record))
-    assert TIERS.of(msgspec.json.encode(record | {"tenant": [tenant]} if odd else record)) == plain
+    plain = _tier(msgspec.json.encode(record))
+    assert _tier(msgspec.json.encode(record | {"tenant": [tenant]} if odd else record)) == plain
+
+
+def _tier(value: bytes) -> str:
+    return TIERS.of(value, plain_place(value))
 
 
 def test_requests_shrink_when_refused_or_slow_and_grow_again() -> None:

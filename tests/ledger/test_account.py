@@ -42,7 +42,7 @@ def test_places_are_what_the_index_would_draw() -> None:
         b"[1]",
         b'{"specversion":"1.0","data":{"cluster":"a","kubernetes":{"namespace_name":"n"}}}',
     ]
-    found = log_places(messages(*(log(n, value=value) for n, value in enumerate(odd)), log(99, value=b"")))
+    found = log_places(batch_of([*(log(n, value=value) for n, value in enumerate(odd)), log(99, value=b"")]))
     assert found == [
         ("a", "n", "t"),
         ("a", "n", ""),
@@ -59,7 +59,7 @@ def test_places_are_what_the_index_would_draw() -> None:
 
 def test_places_of_events() -> None:
     values = [b'{"cluster":"a","involved":{"namespace":"n"}}', b'{"cluster":"a","namespace":"m","tenant":"t"}', b"{"]
-    assert event_places(messages(*(log(n, value=v) for n, v in enumerate(values)))) == [
+    assert event_places(batch_of([log(n, value=v) for n, v in enumerate(values)])) == [
         ("a", "n", ""),
         ("a", "m", "t"),
         ("", "", ""),
@@ -67,11 +67,12 @@ def test_places_of_events() -> None:
 
 
 def test_records_are_counted_by_hour_place_and_fate() -> None:
-    given = messages(log(0), log(1, namespace="pay"), log(2), log(3, time_ms=T0 + HOUR_MS))
+    batch = batch_of([log(0), log(1, namespace="pay"), log(2), log(3, time_ms=T0 + HOUR_MS)])
+    given = batch.messages
     report = Report()
     report.dropped("noise", [2])
     report.dropped("second", [2])
-    found = tally(given, log_places(given), report.fates, times_of(given))
+    found = tally(given, log_places(batch), report.fates, times_of(given))
     hour, size = T0 // HOUR_MS, len(given[0])
     assert found == {
         Line(hour, "c", "shop", "", "indexed", ""): Sum(1, size),
@@ -249,7 +250,7 @@ class Owners(RuleBasedStateMachine):
         for n in range(offset):
             record = self.record(n)
             fate = Fate.DROPPED if n % 3 == 0 else Fate.INDEXED
-            place = log_places(messages(record))[0]
+            place = log_places(batch_of([record]))[0]
             wanted[record.timestamp_ms // HOUR_MS, *place, fate.value] += 1
         found = {(*line[:5],): sum_.records for line, sum_ in lines_of(terms, parsed).items()}
         assert found == dict(wanted)

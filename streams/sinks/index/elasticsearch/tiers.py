@@ -1,8 +1,7 @@
 """Which family of dated indices a log record goes to: the first tier of the settings that matches it. Pure.
 
 Like the day, it is a function of the record (and the settings) alone. Without tiers nothing is read of a record. With
-them its tenant and namespace are: by a typed decode that skips the rest, and where that does not understand the record,
-by what is drawn of it for searching.
+them its place is, which is read for the accounts too, and where that is not plain what is drawn of it for searching.
 """
 
 from __future__ import annotations
@@ -12,26 +11,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import msgspec
-
+from streams.accounts import Place, plain_place
 from streams.settings import Tier
 from streams.sinks.index import fields
-from streams.sinks.index.fields import MAX_WORD
 from streams.sinks.index.ids import day_of, index_name
 from streams.sinks.index.port import Kind
-
-
-class _About(msgspec.Struct, frozen=True):
-    namespace_name: str = ""
-
-
-class _Record(msgspec.Struct):
-    kubernetes: _About = _About()
-    tenant: str = ""
-    specversion: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_read = msgspec.json.Decoder(_Record).decode
 
 
 class Tiers:
@@ -42,17 +26,14 @@ class Tiers:
     def __bool__(self) -> bool:
         return bool(self._rules)
 
-    def of(self, value: bytes) -> str:
-        """The tier of a record's value; empty: none of them. Never raises: what cannot be read is of none."""
+    def of(self, value: bytes, place: Place | None) -> str:
+        """The tier of a record's value and its place (None: not plain); empty: none of them. Never raises: what cannot
+        be read is of none."""
         if not self._rules:
             return ""
-        try:
-            record = _read(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if place is None:
             return self._drawn(value)
-        namespace, tenant = record.kubernetes.namespace_name, record.tenant
-        if record.specversion is not msgspec.UNSET or len(namespace) > MAX_WORD or len(tenant) > MAX_WORD:
-            return self._drawn(value)
+        _, namespace, tenant = place
         return self._of((tenant,) if tenant else (), (namespace,) if namespace else ())
 
     def _drawn(self, value: bytes) -> str:
@@ -77,7 +58,8 @@ class Names(NamedTuple):
 
     def of(self, kind: Kind, time_ms: int, value: bytes) -> str:
         """The index of a record with this Kafka timestamp and value."""
-        return index_name(self.prefix, kind, day_of(time_ms), self.tiers.of(value) if kind is Kind.LOGS else "")
+        tier = self.tiers.of(value, plain_place(value)) if self.tiers and kind is Kind.LOGS else ""
+        return index_name(self.prefix, kind, day_of(time_ms), tier)
 
 
 def _pattern(globs: Sequence[str]) -> re.Pattern[str] | None:
