@@ -202,28 +202,41 @@ class Node:
 
 def read(text: str, name: str, errors: Errors) -> Node | None:
     """The root of one YAML document, or None with errors. Aliases that multiply beyond measure are refused."""
+    roots = _roots(text, errors, lambda: [yaml.compose(text, Loader=yaml.SafeLoader)])
+    if not roots and not errors:
+        errors.add(1, "", "is empty")
+    return roots[0] if roots else None
+
+
+def read_all(text: str, name: str, errors: Errors) -> list[Node]:
+    """The roots of all documents of a text (`---` between them), none with errors; empty ones are left out."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return _roots(text, errors, lambda: list(yaml.compose_all(text, Loader=loader)))
+
+
+def _roots(text: str, errors: Errors, compose: Callable[[], list[yaml.Node | None]]) -> list[Node]:
     if len(text) > MAX_BYTES:
         errors.add(1, "", f"larger than {MAX_BYTES >> 20} MiB")
-        return None
+        return []
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        roots = [root for root in compose() if root is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         errors.add(mark.line + 1 if mark else 1, "", f"not YAML: {error.problem or error.context}")
-        return None
+        return []
     except yaml.YAMLError as error:
         errors.add(1, "", f"not YAML: {error}")
-        return None
+        return []
     except RecursionError:
         errors.add(1, "", "nested too deeply")
-        return None
-    if root is None:
-        errors.add(1, "", "is empty")
-        return None
-    if _size(root, MAX_NODES) <= 0:
+        return []
+    budget = MAX_NODES
+    for root in roots:
+        budget = _size(root, budget)
+    if budget <= 0:
         errors.add(1, "", "too many values (aliases that multiply?)")
-        return None
-    return Node(root, "", errors)
+        return []
+    return [Node(root, "", errors) for root in roots]
 
 
 def _size(root: yaml.Node, budget: int) -> int:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli import context
+from gateway.cli import context, rules_import
 
 if TYPE_CHECKING:
     from schemas.rule_document import Rule, RuleTest
     from streams.rules.cases import Episode
 
 app = typer.Typer(help="Rules over logs and events.", no_args_is_help=True)
+app.command("import")(rules_import.import_rules)
 
 Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Rule files, or folders with *.yaml files.")]
 WIDTH = 60

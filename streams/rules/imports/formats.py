@@ -1,0 +1,10 @@
+"""The formats that can be taken over. By itself, so that the command line starts without the readers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    KUBE_EVENTS = "kube-events"
+    """KubeSphere's `Rule` objects, of kube-events and of kube-auditing."""
