@@ -30,19 +30,24 @@ def is_label_name(name: str) -> bool:
 
 def compiled(pattern: str) -> Any:
     """The RE2 program of an anchored `pattern`. Raises ValueError saying what is wrong with it."""
+    return expression(pattern, "^(?:{})$")
+
+
+def expression(pattern: str, form: str = "{}") -> Any:
+    """The same of `pattern` put into `form`: by default as it is, to be searched for."""
     if len(pattern) > MAX_PATTERN:
         raise ValueError(f"regular expression over {MAX_PATTERN} characters")
-    program, wrong = _compiled(pattern)
+    program, wrong = _compiled(pattern, form)
     if wrong:
         raise ValueError(wrong)
     return program
 
 
 @lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> tuple[Any, str]:
+def _compiled(pattern: str, form: str) -> tuple[Any, str]:
     """The program, or what is wrong: a bad one on a topic is met again and again."""
     try:
-        return re2.compile(f"^(?:{pattern})$", options=_OPTIONS), ""
+        return re2.compile(form.format(pattern), options=_OPTIONS), ""
     except re2.error as error:
         text = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         return None, f"regular expression {pattern[:100]!r} (RE2): {text}"

@@ -32,8 +32,10 @@ def prometheus(config: str, rules: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def alertmanager(config: str = "route: {receiver: none}\nreceivers: [{name: none}]\n") -> Iterator[str]:
-    """An Alertmanager; yields its URL. Raises Missing."""
+def alertmanager(
+    config: str = "route: {receiver: none}\nreceivers: [{name: none}]\n", *, alone: bool = False
+) -> Iterator[str]:
+    """An Alertmanager; yields its URL. `alone`: it waits for no peers before it notifies. Raises Missing."""
     binary = program("prometheus-alertmanager", "alertmanager", package=AMTOOL_PACKAGE)
     port, cluster = free_ports(2)
     with folder("alertmanager") as base:
@@ -45,7 +47,7 @@ def alertmanager(config: str = "route: {receiver: none}\nreceivers: [{name: none
             f"--storage.path={base}/data",
             f"--web.listen-address=127.0.0.1:{port}",
         ]
-        command += [f"--cluster.listen-address=127.0.0.1:{cluster}"]
+        command += [f"--cluster.listen-address={'' if alone else f'127.0.0.1:{cluster}'}"]
         url = f"http://127.0.0.1:{port}"
         with running(Process("alertmanager", command, base / "log"), answers(f"{url}/-/ready"), 60):
             yield url
