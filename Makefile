@@ -56,6 +56,11 @@ RECORDS ?= 1000000
 chaos: setup-dev parts ## Kill sources, worker and broker KILLS=100 times while RECORDS=1000000 flow; every one once (SEED=)
 	@$(BIN)/python -m tests.chaos --kills $(KILLS) --records $(RECORDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+MAILS ?= 5000
+.PHONY: chaos-mail
+chaos-mail: setup-dev parts ## Kill workers KILLS=100 times while MAILS=5000 are sent: none missing, one repeat a kill (SEED=)
+	@$(BIN)/python -m tests.delivery --kills $(KILLS) --mails $(MAILS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: parts
 parts: setup-dev ## Bring what the tests' real parts are made of into the cache (once; what cannot be had is left out)
 	@$(BIN)/python -m tests.parts
