@@ -10,6 +10,7 @@ import msgspec
 from schemas.alerts import AlertState, Status
 from schemas.base import rfc3339
 from schemas.notifications import Context, Notification
+from streams.sinks.words import Say, words
 
 PLACE = ("cluster", "namespace", "workload", "pod", "container", "node")
 """Labels that say where, from wide to narrow."""
@@ -56,34 +57,43 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     receiver: str
     notification: str
     record_link: str
+    language: str = "en"
 
 
 def letter(
-    notification: Notification, alerts: Sequence[AlertState], context: Context, base_url: str, notes: Sequence[str] = ()
+    notification: Notification,
+    alerts: Sequence[AlertState],
+    context: Context,
+    base_url: str,
+    notes: Sequence[str] = (),
+    language: str = "en",
 ) -> Letter:
     """The letter about `alerts` of `notification`; `base_url` is where people reach the gateway, without a slash."""
+    say = words(language)
     firing = [alert for alert in alerts if alert.state is not Status.RESOLVED]
     common = common_labels(alerts)
     place = [(name, common[name]) for name in PLACE if common.get(name)]
-    title = common.get("alertname") or _names(alerts) or "Notification"
+    title = common.get("alertname") or _names(alerts) or say("Notification")
     where = "/".join(value for name, value in place if name in ("namespace", "workload")) or common.get("pod", "")
-    mark = f"FIRING:{len(firing)}" if firing else "RESOLVED"
+    where = f" {say('in')} {where}" if where else ""
+    mark = f"{say('FIRING')}:{len(firing)}" if firing else say("RESOLVED")
     return Letter(
-        subject=one_line(f"[{mark}] {title}{f' in {where}' if where else ''}", SUBJECT_CHARS),
+        subject=one_line(f"[{mark}] {title}{where}", SUBJECT_CHARS),
         title=title,
         firing=bool(firing),
         severity=worst(alert.labels.get("severity", "") for alert in firing or alerts),
         place=place,
-        counts=_counts(len(firing), len(alerts) - len(firing)),
+        counts=_counts(len(firing), len(alerts) - len(firing), say),
         since=rfc3339(min((alert.starts_at_ms for alert in alerts), default=notification.decided_at_ms)),
         alerts=[_view(alert, set(common), base_url) for alert in alerts[:SHOWN_ALERTS]],
         more_alerts=max(0, len(alerts) - SHOWN_ALERTS) + notification.truncated,
         context=context,
         notes=list(notes),
-        links=_links(common, alerts, base_url),
+        links=_links(common, alerts, base_url, say),
         receiver=notification.receiver,
         notification=notification.id,
         record_link=f"{base_url}/api/v1/notifications/{quote(notification.id, safe='')}",
+        language=language,
     )
 
 
@@ -149,7 +159,7 @@ def web(url: str) -> str:
     return url if url.startswith(("https://", "http://")) else ""
 
 
-def _links(common: Mapping[str, str], alerts: Sequence[AlertState], base_url: str) -> list[tuple[str, str]]:
+def _links(common: Mapping[str, str], alerts: Sequence[AlertState], base_url: str, say: Say) -> list[tuple[str, str]]:
     start = min((alert.starts_at_ms for alert in alerts), default=0)
     end = max((alert.ends_at_ms or alert.updated_at_ms for alert in alerts), default=0)
     where = {name: common[name] for name in ("cluster", "namespace", "pod") if common.get(name)}
@@ -158,9 +168,9 @@ def _links(common: Mapping[str, str], alerts: Sequence[AlertState], base_url: st
     span = {"start": rfc3339(max(0, start - BEFORE_MS)), "end": rfc3339(max(end, start) + AFTER_MS)}
     query = urlencode(where | span)
     return [
-        ("Logs", f"{base_url}/logs?{query}"),
-        ("Events", f"{base_url}/events?{query}"),
-        ("Alerts", f"{base_url}/alerts"),
+        (say("Logs"), f"{base_url}/logs?{query}"),
+        (say("Events"), f"{base_url}/events?{query}"),
+        (say("Alerts"), f"{base_url}/alerts"),
     ]
 
 
@@ -169,6 +179,6 @@ def _names(alerts: Sequence[AlertState]) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def _counts(firing: int, resolved: int) -> str:
-    words = [f"{count} {word}" for count, word in ((firing, "firing"), (resolved, "resolved")) if count]
-    return ", ".join(words) or "no alerts"
+def _counts(firing: int, resolved: int, say: Say) -> str:
+    told = [f"{count} {say(word)}" for count, word in ((firing, "firing"), (resolved, "resolved")) if count]
+    return ", ".join(told) or say("no alerts")

@@ -20,6 +20,7 @@ from markupsafe import escape
 
 from schemas.notifications import Notification
 from streams.sinks.letter import Letter, one_line
+from streams.sinks.words import words
 
 log = structlog.get_logger(__name__)
 
@@ -81,8 +82,8 @@ def compose(
 def bodies(letter: Letter) -> tuple[str, str]:
     """Text and HTML. What cannot be rendered goes out in a plain form that says so: no alert is lost to a template."""
     try:
-        text = _templates().get_template("mail.txt").render(letter=letter)
-        html = _templates().get_template("mail.html").render(letter=letter)
+        text = render("mail.txt", letter)
+        html = render("mail.html", letter)
     except Exception as error:
         log.warning("mail.not_rendered", notification=letter.notification, error=type(error).__name__)
         lines = [f"{alert.name} ({alert.state}) since {alert.since} {alert.summary}" for alert in letter.alerts]
@@ -90,6 +91,11 @@ def bodies(letter: Letter) -> tuple[str, str]:
         html = _plain(text)
     text = _cut(text)
     return text, html if len(html) <= MAX_BODY_CHARS else _plain(text)
+
+
+def render(template: str, letter: Letter) -> str:
+    """One of our own templates, in the letter's language."""
+    return _templates().get_template(template).render(letter=letter, t=words(letter.language))
 
 
 def _plain(text: str) -> str:
