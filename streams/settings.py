@@ -255,7 +255,7 @@ class Worker(Section):
     metrics_host: str = "127.0.0.1"
     """Where worker and sources serve `/livez`, `/readyz` and `/metrics` (in a pod: 0.0.0.0)."""
     metrics_port: int = Field(0, ge=0, le=65535)
-    max_batch_records: int = Field(20_000, ge=1)
+    max_batch_records: int = Field(10_000, ge=1)
     max_in_flight_bytes: int = Field(64 << 20, ge=1 << 20)
     watchdog_s: float = Field(60.0, gt=0)
     dead_letter_limit: int = Field(1000, ge=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ ORIGIN = frozenset(
 )
 """Fields that say where a record is from and when: left alone unless named."""
 NAMES = 1024
-"""Names of fields whose masked form is remembered."""
+"""Names of fields, and sets of them, of which is remembered what to do with them."""
 MIN_NUMBER = 13
 """Shorter JSON numbers cannot be a card's."""
 _decode = msgspec.json.Decoder().decode
@@ -29,6 +29,13 @@ _secret_key = patterns.detecting(patterns.SECRET_KEY.encode())
 @lru_cache(NAMES)
 def _is_secret(name: str) -> bool:
     return _secret_key(name.encode())
+
+
+class Shape(NamedTuple):
+    """Of a record: the fields to look into, and those to be renamed because their names are to be masked."""
+
+    names: tuple[str, ...]
+    renamed: dict[str, str]
 
 
 class Masking:
@@ -43,33 +50,36 @@ class Masking:
         self._whole = encode(mask.replacement)
         self._fields = mask.fields
         self._keys = Preset.TOKEN in mask.presets
-        self._name = lru_cache(NAMES)(lambda name: self._text(name, self._for(name.encode())))
+        self._shape = lru_cache(NAMES)(self._look_at)
 
     def __call__(self, record: Editing) -> bool:
         """Mask it; whether there was anything to mask."""
-        names = self._fields or [name for name in record.top if name not in ORIGIN]
-        found = [name for name in names if name in record.top and self.field(record, name)]
-        if not self._fields:
-            found += self._names(record, names)
-        return bool(found)
+        shape = self._shape(tuple(record.top))
+        found = False
+        for name in shape.names:
+            found = self.field(record, name) or found
+        if shape.renamed:
+            record.rename(shape.renamed)
+        return found or bool(shape.renamed)
 
     def field(self, record: Editing, name: str) -> bool:
         raw = record.raw(name)
         changed = self._whole if self._secret(name, raw[:3]) else self._json(raw)
-        if changed == raw:
+        if changed is raw or changed == raw:
             return False
         record.set(name, changed)
         return True
 
-    def _names(self, record: Editing, names: Iterable[str]) -> list[str]:
-        """Mask names of fields; those changed."""
-        found: dict[str, str] = {}
+    def _look_at(self, top: tuple[str, ...]) -> Shape:
+        """What is the same for all records of these fields."""
+        if self._fields:
+            return Shape(tuple(name for name in self._fields if name in top), {})
+        names = tuple(name for name in top if name not in ORIGIN)
+        renamed: dict[str, str] = {}
         for name in names:
-            if (masked := self._name(name)) != name:
-                found[name] = fresh(masked, {**record.top, **dict.fromkeys(found.values())})
-        if found:
-            record.rename(found)
-        return list(found)
+            if (masked := self._text(name, self._for(name.encode()))) != name:
+                renamed[name] = fresh(masked, {**dict.fromkeys(top), **dict.fromkeys(renamed.values())})
+        return Shape(names, renamed)
 
     def _for(self, raw: bytes) -> list[Find]:
         """The finders that may find something in raw JSON."""

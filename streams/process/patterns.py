@@ -189,8 +189,11 @@ PRESETS: dict[Preset, Find] = {
 }
 
 
-def replaced(data: bytes, spans: Iterable[Span], replacement: bytes) -> bytes:
+def replaced(data: bytes, spans: Sequence[Span], replacement: bytes) -> bytes:
     """`data` with each of the spans replaced; those that touch or overlap as one."""
+    if len(spans) == 1:
+        ((start, end),) = spans
+        return b"%b%b%b" % (data[:start], replacement, data[end:])
     out: list[bytes] = []
     done = 0
     merged: list[list[int]] = []

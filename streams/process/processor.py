@@ -76,6 +76,8 @@ class Processor:
         trees = [condition(document.select) for document in self.documents]
         self._evaluate = compile_all(trees)
         self._names = names_in(trees)
+        self._hits = [] if self._names is None or self._names else self._evaluate({})
+        """Of conditions that ask for no field: what they find in every record."""
         needs = [_need(document) for document in self.documents]
         self._scan: Scan = every if None in needs else scan_for([need for need in needs if need is not None])
         self._maybe = _maybe(self.documents)
@@ -104,7 +106,7 @@ class Processor:
 
     def _one(self, value: bytes, id_: str) -> Done:
         record = opened(value)
-        hits = self._evaluate(record.some(self._names))
+        hits = self._hits or self._evaluate(record.some(self._names))
         if not hits:
             return Done(value)
         touches: list[Touch] = []
