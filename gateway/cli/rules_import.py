@@ -13,6 +13,7 @@ from streams.rules.imports.formats import Format
 if TYPE_CHECKING:
     from streams.rules.imports.draft import Outcome
     from streams.rules.imports.importing import Written
+    from streams.rules.imports.mapping import Mapped
 
 MAX_ROWS = 200
 """Of the table: beyond it rules that were taken over without a remark are only counted."""
@@ -22,6 +23,9 @@ def import_rules(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with *.yaml and *.yml.")],
     format_: Annotated[
         Format | None, typer.Option("--format", help="What they are; guessed of each document otherwise.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Which records the rules look at, and names of fields.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write rule files there; without it they are printed.")
@@ -36,7 +40,7 @@ def import_rules(
     from streams.rules.imports.importing import documents, files_of, imported
 
     files, wrong = files_of(paths)
-    outcomes = [*wrong, *imported(files, format_)]
+    outcomes = [*wrong, *imported(files, format_, _mapped(mapping))]
     made = documents(outcomes)
     if out is None:
         for each in made:
@@ -48,6 +52,21 @@ def import_rules(
     typer.echo(f"{len(outcomes) - refused} rules taken over, {refused} refused", err=True)
     if refused:
         raise typer.Exit(1)
+
+
+def _mapped(path: Path | None) -> Mapped | None:
+    from streams.rules.imports.mapping import parse_mapping
+
+    if path is None:
+        return None
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}", param_hint="--mapping") from None
+    mapped, errors = parse_mapping(text, str(path))
+    if errors:
+        raise typer.BadParameter("\n".join(errors), param_hint="--mapping")
+    return mapped
 
 
 def _write(folder: Path, made: list[Written]) -> None:

@@ -64,20 +64,20 @@ class Outcome(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
-def attempt(file: str, node: Node, name: str, make: Callable[[], Draft]) -> Outcome:
-    """The outcome of `make`, which raises Refused or complains through nodes."""
+def attempt(file: str, node: Node, name: str, make: Callable[[], Draft | list[Draft]]) -> list[Outcome]:
+    """The outcomes of `make`, which raises Refused or complains through nodes. One rule there may be several here."""
     before = set(str(node.errors).splitlines())
     try:
-        draft = make()
+        drafts = make()
     except Refused as refused:
-        return Outcome(file, refused.line, name, None, str(refused))
+        return [Outcome(file, refused.line, name, None, str(refused))]
     except RecursionError:
-        return Outcome(file, node.line, name, None, "nested too deeply")
+        return [Outcome(file, node.line, name, None, "nested too deeply")]
     for line in str(node.errors).splitlines():
         if line not in before:
             number, _, reason = line.removeprefix(f"{file}:").partition(":")
-            return Outcome(file, int(number), name, None, reason.strip())
-    return Outcome(file, node.line, name, draft)
+            return [Outcome(file, int(number), name, None, reason.strip())]
+    return [Outcome(file, node.line, name, draft) for draft in ([drafts] if isinstance(drafts, Draft) else drafts)]
 
 
 def checked(outcome: Outcome) -> Outcome:

@@ -8,3 +8,5 @@ from enum import StrEnum
 class Format(StrEnum):
     KUBE_EVENTS = "kube-events"
     """KubeSphere's `Rule` objects, of kube-events and of kube-auditing."""
+    ELASTALERT = "elastalert"
+    """Rule files of ElastAlert 2."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.rules.imports import kubesphere
+from streams.rules.imports import elastalert, kubesphere
 from streams.rules.imports.draft import Outcome, checked, named, slug, written
 from streams.rules.imports.formats import Format
+from streams.rules.imports.mapping import Mapped
 from streams.yaml_nodes import MAX_BYTES, Errors, Node, read_all
 
 MAX_FILES = 20_000
@@ -52,12 +53,12 @@ def _below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml") and path.is_file())
 
 
-def imported(files: Sequence[Text], format_: Format | None = None) -> list[Outcome]:
+def imported(files: Sequence[Text], format_: Format | None = None, mapped: Mapped | None = None) -> list[Outcome]:
     """What becomes of every rule of the files. `format_` None: guessed of each document."""
-    return [checked(each) for file in files for each in _of_file(file, format_)]
+    return [checked(each) for file in files for each in _of_file(file, format_, mapped or Mapped())]
 
 
-def _of_file(file: Text, format_: Format | None) -> Iterator[Outcome]:
+def _of_file(file: Text, format_: Format | None, mapped: Mapped) -> Iterator[Outcome]:
     errors = Errors(file.name)
     roots = read_all(file.text, file.name, errors)
     yield from _unread(file.name, errors)
@@ -67,7 +68,7 @@ def _of_file(file: Text, format_: Format | None) -> Iterator[Outcome]:
             yield Outcome(file.name, root.line, "", None, "not of a format known here: give --format")
             continue
         before = set(str(errors).splitlines())
-        found = list(_READERS[kind](file.name, root))
+        found = list(_READERS[kind](file.name, root, mapped))
         yield from found
         if not found:
             complaints = [line for line in str(errors).splitlines() if line not in before]
@@ -85,16 +86,21 @@ def guessed(root: Node) -> Format | None:
     fields = {} if root.is_list or root.is_text else root.fields()
     if kubesphere.is_rule(fields):
         return Format.KUBE_EVENTS
+    if elastalert.is_rule(fields):
+        return Format.ELASTALERT
     return None
 
 
-def _kubesphere(file: str, root: Node) -> Iterator[Outcome]:
+def _kubesphere(file: str, root: Node, _mapped: Mapped) -> Iterator[Outcome]:
     fields = root.fields()
     if kubesphere.is_rule(fields):
         yield from kubesphere.outcomes(file, root)
 
 
-_READERS = {Format.KUBE_EVENTS: _kubesphere}
+_READERS: dict[Format, Callable[[str, Node, Mapped], Iterable[Outcome]]] = {
+    Format.KUBE_EVENTS: _kubesphere,
+    Format.ELASTALERT: elastalert.outcomes,
+}
 
 
 def documents(outcomes: Iterable[Outcome]) -> list[Written]:

@@ -41,7 +41,7 @@ def outcomes(file: str, root: Node) -> Iterator[Outcome]:
         for node in rules:
             found = node.fields()
             name = found["name"].text() if "name" in found else "rule"
-            yield attempt(file, node, name, lambda node=node: _event_rule(file, node))  # type: ignore[misc]
+            yield from attempt(file, node, name, lambda node=node: _event_rule(file, node))  # type: ignore[misc]
         return
     named = {each["name"].text(): each for node in rules if "name" in (each := node.fields())}
     archives = "labels" in meta and meta["labels"].texts().get("type") in ("archiving", "persistence")
@@ -51,7 +51,7 @@ def outcomes(file: str, root: Node) -> Iterator[Outcome]:
         if "type" not in found or found["type"].text() == "rule":
             name = found["name"].text() if "name" in found else "rule"
             references = _References(named, owner, node.line)
-            yield attempt(file, node, name, lambda n=node, r=references: _audit_rule(file, n, r, archives))  # type: ignore[misc]
+            yield from attempt(file, node, name, lambda n=node, r=references: _audit_rule(file, n, r, archives))  # type: ignore[misc]
 
 
 def _event_rule(file: str, node: Node) -> Draft:
