@@ -7,7 +7,6 @@ the field (or has another type there) both are false. So a missing field makes a
 from __future__ import annotations
 
 import ast
-import copy
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -17,7 +16,7 @@ from typing import cast
 
 from streams.rules import nodes
 from streams.rules.nodes import Node, Path
-from streams.rules.parser import pattern
+from streams.rules.searching import finder, together
 from streams.rules.values import HELPERS
 
 Evaluate = Callable[[dict[str, Opaque]], list[int]]
@@ -34,17 +33,20 @@ def _template(text: str) -> ast.expr:
     return ast.parse(text, mode="eval").body
 
 
-class _Fill(ast.NodeTransformer):
-    def __init__(self, parts: dict[str, ast.expr]) -> None:
-        self._parts = parts
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self._parts.get(node.id, node)
+def _filled(node: Opaque, parts: dict[str, ast.expr]) -> Opaque:
+    """A copy with names replaced; what has no names in it may be shared with the template."""
+    if isinstance(node, ast.Name):
+        return parts.get(node.id, node)
+    if isinstance(node, list):
+        return [_filled(each, parts) for each in node]
+    if not isinstance(node, ast.AST) or not node._fields:
+        return node
+    return type(node)(**{name: _filled(getattr(node, name), parts) for name in node._fields})
 
 
 def code(text: str, **parts: ast.expr) -> ast.expr:
     """Our own template `text` with its upper-case names replaced by expressions."""
-    return cast(ast.expr, _Fill(parts).visit(copy.deepcopy(_template(text))))
+    return cast(ast.expr, _filled(_template(text), parts))
 
 
 class Compiler:
@@ -55,8 +57,12 @@ class Compiler:
         self._fields: dict[tuple[str | int, ...], str] = {}
         self._fetches: list[ast.stmt] = []
         self._names: dict[str, Opaque] = dict(HELPERS)
-        self._shared: dict[nodes.TextTest, str] = {}
-        self._uses = Counter(_text_tests(trees))
+        self._shared: dict[Node, str] = {}
+        tests = _text_tests(trees)
+        self._uses = Counter(tests)
+        self._passes: dict[nodes.TextTest, tuple[str, Opaque, int]] = {}
+        """Patterns searched together: the variable of what was found, what finds it, the pattern's number."""
+        self._find_together(tests)
 
     def function(self) -> Evaluate:
         conditions = [
@@ -65,7 +71,8 @@ class Compiler:
         ]
         module = ast.parse("def evaluate(record):\n    out = []\n    append = out.append\n    return out")
         function = cast(ast.FunctionDef, module.body[0])
-        unset = [ast.parse(f"{name} = None").body[0] for name in self._shared.values()]
+        once = [*self._shared.values(), *dict.fromkeys(name for name, _, _ in self._passes.values())]
+        unset = [ast.parse(f"{name} = None").body[0] for name in once]
         function.body[2:2] = [*self._fetches, *unset, *conditions]
         ast.fix_missing_locations(module)
         exec(compile(module, "<rules>", "exec"), self._names)  # noqa: S102 the tree is ours, user text only in constants
@@ -152,15 +159,35 @@ class Compiler:
         return code("member(A, B) is T", A=self._value(left), B=self._value(right), T=ast.Constant(truth))
 
     def _text_test(self, node: nodes.TextTest, truth: bool) -> ast.expr:
+        if node in self._passes:
+            return self._one_pass(node, truth)
         if self._uses[node] > 1:
             name = self._shared.setdefault(node, f"shared{len(self._shared)}")
-            test = code("(P if P is not None else (W := C))", P=_name(name), C=self._three_valued(node))
-            for part in ast.walk(test):
-                if isinstance(part, ast.NamedExpr):
-                    part.target = ast.Name(name, ast.Store())
+            test = _once(name, self._three_valued(node))
             return code("T == R", T=test, R=ast.Constant(1 if truth else 0))
         guard, test = self._text_parts(node)
         return _and([*guard, test if truth else ast.UnaryOp(ast.Not(), test)])
+
+    def _find_together(self, tests: Sequence[nodes.TextTest]) -> None:
+        by_target: dict[Node, list[nodes.TextTest]] = {}
+        for test in tests:
+            if test.name == "matches" and isinstance(test.target, Path) and isinstance(test.argument, nodes.Literal):
+                by_target.setdefault(test.target, []).append(test)
+        for mine in by_target.values():
+            for patterns, search in together(str(cast(nodes.Literal, test.argument).value) for test in mine):
+                name, find = f"found{len(self._names)}", self.constant(search)
+                numbers = {pattern: number for number, pattern in enumerate(patterns)}
+                for test in mine:
+                    number = numbers.get(str(cast(nodes.Literal, test.argument).value))
+                    if number is not None:
+                        self._passes[test] = name, find, number
+
+    def _one_pass(self, node: nodes.TextTest, truth: bool) -> ast.expr:
+        name, find, number = self._passes[node]
+        value = self._value(node.target)
+        found = _once(name, code("F(V)", F=find, V=value))
+        test = "type(V) is str and N in F" if truth else "type(V) is str and N not in F"
+        return code(test, V=value, N=ast.Constant(number), F=found)
 
     def _three_valued(self, node: nodes.TextTest) -> ast.expr:
         """1 true, 0 false, -1 neither: once computed, kept for the other conditions that ask."""
@@ -175,8 +202,7 @@ class Compiler:
             if not isinstance(side, nodes.Literal)
         ]
         if isinstance(node.argument, nodes.Literal) and node.name == "matches":
-            search = pattern(str(node.argument.value)).search
-            return guard, code("S(V) is not None", S=self.constant(search), V=target)
+            return guard, code("S(V)", S=self.constant(finder(str(node.argument.value))), V=target)
         template = {"contains": "L in V", "startsWith": "V.startswith(L)", "endsWith": "V.endswith(L)"}[node.name]
         return guard, code(template, V=target, L=argument)
 
@@ -194,11 +220,15 @@ class Compiler:
                 function = "add(A, B)" if op == "+" else "subtract(A, B)"
                 return code(function, A=self._value(left), B=self._value(right))
             case nodes.Size(operand=operand):
-                return code("size(A)", A=self._value(operand))
+                return self._kept(node, code("size(A)", A=self._value(operand)))
             case nodes.Convert(name=name, operand=operand):
                 function = {"string": "string(A)", "lowerAscii": "lower_ascii(A)"}[name]
-                return code(function, A=self._value(operand))
+                return self._kept(node, code(function, A=self._value(operand)))
         raise AssertionError(f"not a value: {node}")
+
+    def _kept(self, node: Node, value: ast.expr) -> ast.expr:
+        """Computed once a record, however many conditions ask."""
+        return _once(self._shared.setdefault(node, f"shared{len(self._shared)}"), value)
 
     def constant(self, value: Opaque) -> ast.expr:
         name = f"constant{len(self._names)}"
@@ -226,6 +256,12 @@ class Compiler:
         if not outer:
             return code("V.get(K, MISSING)", V=source, K=key)
         return code("V.get(K, MISSING) if type(V) is dict else MISSING", V=source, K=key)
+
+
+def _once(name: str, value: ast.expr) -> ast.expr:
+    """The value, computed when it is asked for first and kept in the variable `name`, which is None before."""
+    target = ast.Name(name, ast.Store())
+    return code("(P if P is not None else (W := C))", P=_name(name), W=target, C=value)
 
 
 def _and(parts: list[ast.expr]) -> ast.expr:
