@@ -29,7 +29,7 @@ from streams.views import View
 
 log = structlog.get_logger(__name__)
 
-EVERY_S = 5.0
+EVERY_S = 2.0
 
 
 def outgoing(document: RuleDocument) -> Outgoing:

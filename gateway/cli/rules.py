@@ -66,18 +66,9 @@ def run_tests(
 
 
 def _failures(rule: Rule, case: RuleTest, perturb: int, seed: int) -> list[str]:
-    from streams.rules.cases import START_MS, compared, episodes_of, records_of
-    from streams.rules.rehearsal import CALM, DAY_MS, ROUGH, rehearsed
-    from streams.rules.ruleset import RuleSet
+    from gateway.rules_trials import failures
 
-    alone, records = RuleSet([rule]), records_of(rule, case)
-    until_ms = max((record.timestamp_ms for record in records), default=START_MS) + 8 * DAY_MS
-    wrong = compared(case, episodes_of(rehearsed(alone, records, until_ms, seed, CALM)))
-    for turn in range(seed, seed + perturb if not wrong else seed):
-        wrong = compared(case, episodes_of(rehearsed(alone, records, until_ms, turn, ROUGH)))
-        if wrong:
-            return [f"perturbed with seed {turn}: {line}" for line in wrong]
-    return wrong
+    return failures(rule, case, perturb, seed)
 
 
 @app.command()
@@ -85,12 +76,16 @@ def backtest(
     paths: Paths,
     since: Annotated[str, typer.Option(metavar="DURATION", help="How far back, such as 15m, 24h or 7d.")] = "24h",
     rule: Annotated[list[str] | None, typer.Option(help="Only the rule of this name; may be repeated.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Also the timeline as a picture (SVG).")
+    ] = None,
     data_dir: context.DataDir = "",
 ) -> None:
     """Play rules over the records that are on the topics: which alerts there would have been, when and for how long.
 
     Nothing is sent and nothing changes. Workloads are known by the names of pods alone here.
-    Example: `eventsphere rules backtest rules/shop.yaml --since 24h`
+    Examples: `eventsphere rules backtest rules/shop.yaml --since 24h` ·
+    `eventsphere rules backtest rules/ --picture fired.svg`
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -120,6 +115,8 @@ def backtest(
 
         result = play(settings.kafka, chosen, now_ms - span_ms, now_ms, read)
     _show(result.episodes, now_ms - span_ms, now_ms)
+    if picture is not None:
+        _draw(picture, result.episodes, now_ms - span_ms, now_ms)
     typer.echo(f"{result.read} records read, {result.matched} matched, {len(result.episodes)} alerts in {since}")
 
 
@@ -137,6 +134,15 @@ def _show(episodes: list[Episode], from_ms: int, until_ms: int) -> None:
         table.add_row(each.name, labels, rfc3339(each.from_ms), lasts, timeline(each, from_ms, until_ms))
     if episodes:
         Console(width=None if Console().is_terminal else 200).print(table)
+
+
+def _draw(path: Path, episodes: list[Episode], from_ms: int, until_ms: int) -> None:
+    from gateway.rules_trials import timeline as drawn
+
+    try:
+        path.write_text(drawn(episodes, from_ms, until_ms, alone=True), "utf-8")
+    except OSError as error:
+        context.fail(f"{path} cannot be written: {error}")
 
 
 def timeline(episode: Episode, from_ms: int, until_ms: int) -> str:
