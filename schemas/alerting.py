@@ -16,6 +16,8 @@ from schemas.notifications import Notification, Timing
 
 MAILBOX = "mailbox"
 """Receiver of the default configuration: the local mailbox."""
+SECRETS = frozenset({"url", "authorization", "server", "secret", "signing_secrets"})
+"""Fields of channels that never show."""
 ALL_LABELS = "..."
 """`group_by: ['...']`: every distinct label set is a group of its own."""
 
@@ -29,18 +31,26 @@ class Channel(Event, frozen=True, kw_only=True):
         """What `repr` and tracebacks show: everything but secrets (an URL may hold a token)."""
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            yield name, "<secret>" if value and name in {"url", "authorization"} else value
+            yield name, "<secret>" if value and name in SECRETS else value
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
 
 class EmailConfig(Channel, frozen=True, kw_only=True):
-    """Mail through `settings.smtp`. `to`: comma separated addresses, as Alertmanager writes it."""
+    """Mail. `to`: comma separated addresses, as Alertmanager writes it.
+
+    Headers, `html` and `text` are Go templates (`streams/gotemplates`); None: our own form. `server`: the URL of the
+    SMTP server it goes through, empty: that of `settings.smtp`. `templates`: name and text of the files they may call.
+    """
 
     to: str
     send_resolved: bool = False
     headers: dict[str, str] = {}
+    html: str | None = None
+    text: str | None = None
+    server: str = ""
+    templates: tuple[tuple[str, str], ...] = ()
 
     @property
     def addresses(self) -> list[str]:
@@ -71,6 +81,13 @@ class AlertmanagerConfig(Channel, frozen=True, kw_only=True):
     authorization: str = ""
 
 
+class Other(Event, frozen=True, kw_only=True):
+    """A channel of a further kind (`streams/sinks/kinds.py`), with the kind's own configuration."""
+
+    kind: str
+    config: Channel
+
+
 class Receiver(Event, frozen=True, kw_only=True):
     """A named set of channels. One without any is allowed: what it gets is decided, recorded and not sent."""
 
@@ -79,10 +96,12 @@ class Receiver(Event, frozen=True, kw_only=True):
     webhook: list[WebhookConfig] = []
     apprise: list[AppriseConfig] = []
     alertmanager: list[AlertmanagerConfig] = []
+    others: list[Other] = []
 
     @property
     def channels(self) -> list[Channel]:
-        return [*self.email, *self.webhook, *self.apprise, *self.alertmanager]
+        others = [each.config for each in self.others]
+        return [*self.email, *self.webhook, *self.apprise, *self.alertmanager, *others]
 
     @property
     def send_resolved(self) -> bool:

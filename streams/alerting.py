@@ -19,9 +19,12 @@ from schemas.alerts import Matcher
 from schemas.notifications import Timing
 from schemas.platform import Control
 from streams import time_intervals
+from streams.config_templates import read_templates
 from streams.errors import Fatal
+from streams.files import Files
 from streams.matching import check, is_label_name, parse_matchers, render_all
-from streams.receivers import Files, receivers
+from streams.receiver_mail import SMTP_FIELDS
+from streams.receivers import Shared, receivers
 from streams.settings import Settings
 from streams.shown_config import shown
 from streams.yaml_nodes import Errors, Node, read
@@ -42,10 +45,6 @@ receivers:
 CHANGED = "alerting.changed"
 """The control message that says: read it again."""
 DEFAULT_NAME = "(default)"
-_SMTP = (
-    "mail goes out through EVENTSPHERE_SMTP__URL (smtp+starttls://user:password@host:587?from=address): set it there"
-)
-_UNSUPPORTED = {"templates": "template files are not supported: messages have Eventsphere's own form"}
 _INTERVALS = ("time_intervals", "mute_time_intervals")
 """The second is the older name of the first."""
 
@@ -104,10 +103,11 @@ def parse(text: str, name: str = "alertmanager.yml", *, smtp_url: str = "") -> A
 
 def _config(root: Node, files: Files) -> AlertingConfig:
     fields = root.fields()
-    for name in fields.keys() - {"global", "route", "receivers", "inhibit_rules", *_INTERVALS}:
-        _refuse(fields[name], name, _UNSUPPORTED)
-    resolve_ms = _global(fields["global"]) if "global" in fields else 300_000
-    known = receivers(fields["receivers"], files) if "receivers" in fields else []
+    for name in fields.keys() - {"global", "route", "receivers", "inhibit_rules", "templates", *_INTERVALS}:
+        fields[name].fail("no such field")
+    resolve_ms, smtp = _global(fields["global"]) if "global" in fields else (300_000, {})
+    shared = Shared(files, read_templates(fields.get("templates"), files.folder), smtp)
+    known = receivers(fields["receivers"], shared) if "receivers" in fields else []
     intervals = time_intervals.intervals([fields[name] for name in _INTERVALS if name in fields])
     if "route" not in fields or fields["route"].is_null:
         root.fail("no route: expected `route:` with at least a receiver")
@@ -124,27 +124,20 @@ def _config(root: Node, files: Files) -> AlertingConfig:
     )
 
 
-def _refuse(node: Node, name: str, reasons: dict[str, str]) -> None:
-    """Complain about a field we do not take; an empty one says nothing and passes when Alertmanager knows it."""
-    if name in reasons:
-        if not node.is_null and getattr(node.node, "value", None) != []:
-            node.fail(reasons[name])
-    else:
-        node.fail("no such field")
-
-
-def _global(node: Node) -> int:
+def _global(node: Node) -> tuple[int, dict[str, Node]]:
+    """`resolve_timeout`, and the `smtp_` fields without their prefix."""
     resolve_ms = 300_000
+    smtp = {}
     for name, field in node.fields().items():
         if name == "resolve_timeout":
             resolve_ms = field.duration_ms(resolve_ms)
-        elif name.startswith("smtp_"):
-            field.fail(_SMTP)
+        elif name.removeprefix("smtp_") in SMTP_FIELDS - {"tls_config"} and name.startswith("smtp_"):
+            smtp[name.removeprefix("smtp_")] = field
         elif name == "http_config":
             field.fail("not supported for all receivers at once: write it at each webhook")
         else:
             field.fail("not supported: no receiver here uses it")
-    return resolve_ms
+    return resolve_ms, smtp
 
 
 class Names(NamedTuple):
@@ -172,7 +165,7 @@ def _route(node: Node, parent: Route, names: Names) -> Route:
     taken = {"receiver", "group_by", "match", "match_re", "matchers", "continue", "routes"}
     taken |= {"group_wait", "group_interval", "repeat_interval", "mute_time_intervals", "active_time_intervals"}
     for name in fields.keys() - taken:
-        _refuse(fields[name], name, {})
+        fields[name].fail("no such field")
     receiver = fields["receiver"].text() if "receiver" in fields else parent.receiver
     if "receiver" in fields and receiver not in names.receivers:
         known = ", ".join(sorted(names.receivers)) or "none"

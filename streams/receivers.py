@@ -7,60 +7,48 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from schemas.alerting import AlertmanagerConfig, AppriseConfig, EmailConfig, Receiver, WebhookConfig
+from schemas.alerting import AlertmanagerConfig, AppriseConfig, Receiver, WebhookConfig
+from streams import receiver_kinds
+from streams.config_templates import Templates
+from streams.files import Files
+from streams.receiver_mail import email
 from streams.yaml_nodes import Node
 
-MAX_SECRET_BYTES = 16 << 10
 _APPRISE_SCHEMES = {
     "discord": "discord", "msteams": "workflows", "opsgenie": "opsgenie", "pagerduty": "pagerduty",
     "pushover": "pover", "slack": "slack", "sns": "sns", "telegram": "tgram", "victorops": "splunk",
     "webex": "wxteams",
 }  # fmt: skip
-_SMTP_FIELDS = frozenset(
-    {"from", "smarthost", "hello", "auth_username", "auth_password", "auth_password_file", "auth_secret"}
-    | {"auth_identity", "require_tls", "tls_config"}
-)
-_TEMPLATES = frozenset({"html", "text"})
 
 
-class Files:
-    """Reads secrets, relative to the folder of the configuration."""
+class Shared(NamedTuple):
+    """What receivers take from the rest of the configuration. `smtp`: fields of `global`, without their prefix."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def read(self, path: str) -> str:
-        """The file's text without the line end. Raises ValueError."""
-        try:
-            with (self._folder / path).open("rb") as stream:
-                raw = stream.read(MAX_SECRET_BYTES + 1)
-            text = raw.decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read {path[:200]!r}: {error}") from None
-        if len(raw) > MAX_SECRET_BYTES:
-            raise ValueError(f"{path[:200]!r} is larger than {MAX_SECRET_BYTES >> 10} KiB")
-        return text.strip("\r\n")
+    files: Files
+    templates: Templates
+    smtp: Mapping[str, Node]
 
 
-def receivers(node: Node, files: Files) -> list[Receiver]:
+def receivers(node: Node, shared: Shared) -> list[Receiver]:
     out: list[Receiver] = []
     for item in node.items():
-        receiver = _receiver(item, files)
+        receiver = _receiver(item, shared)
         if any(receiver.name == other.name for other in out):
             item.fail(f"a receiver named {receiver.name!r} exists already")
         out.append(receiver)
     return out
 
 
-def _receiver(node: Node, files: Files) -> Receiver:
+def _receiver(node: Node, shared: Shared) -> Receiver:
     fields = node.fields()
     name = fields["name"].text() if "name" in fields else ""
     if not name:
         node.fail("a receiver needs a name")
+    others = receiver_kinds.others(fields, shared.files)
     for kind in fields.keys() - {"name", "email_configs", "webhook_configs", "apprise_configs", "alertmanager_configs"}:
         _refuse_kind(fields[kind], kind)
 
@@ -69,10 +57,11 @@ def _receiver(node: Node, files: Files) -> Receiver:
 
     return Receiver(
         name=name,
-        email=[_email(item) for item in items("email_configs")],
-        webhook=[_webhook(item, files) for item in items("webhook_configs")],
-        apprise=[_apprise(item, files) for item in items("apprise_configs")],
-        alertmanager=[_alertmanager(item, files) for item in items("alertmanager_configs")],
+        email=[email(item, shared.smtp, shared.files, shared.templates) for item in items("email_configs")],
+        webhook=[_webhook(item, shared.files) for item in items("webhook_configs")],
+        apprise=[_apprise(item, shared.files) for item in items("apprise_configs")],
+        alertmanager=[_alertmanager(item, shared.files) for item in items("alertmanager_configs")],
+        others=others,
     )
 
 
@@ -87,38 +76,6 @@ def _refuse_kind(node: Node, kind: str) -> None:
 def _known(fields: dict[str, Node], names: set[str]) -> None:
     for name in fields.keys() - names:
         fields[name].fail(f"not supported here; there are: {', '.join(sorted(names))}")
-
-
-def _email(node: Node) -> EmailConfig:
-    fields = node.fields()
-    for name in fields.keys() & _SMTP_FIELDS:
-        fields.pop(name).fail("mail goes out through EVENTSPHERE_SMTP__URL: set it there")
-    for name in fields.keys() & _TEMPLATES:
-        fields.pop(name).fail("templates are not supported: mails have Eventsphere's own form")
-    _known(fields, {"to", "send_resolved", "headers"})
-    to = fields["to"].checked(_addresses, "") if "to" in fields else ""
-    if "to" not in fields:
-        node.fail("`to` is missing: the addresses, separated by commas")
-    headers = {}
-    for name, value in fields["headers"].fields().items() if "headers" in fields else ():
-        headers[name] = value.checked(_header(name), "")
-    return EmailConfig(to=to, send_resolved=_send_resolved(fields, False), headers=headers)
-
-
-def _addresses(text: str) -> str:
-    for part in text.split(","):
-        if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+|[^<>\r\n]*<[^@\s<>]+@[^@\s<>]+>", part.strip()):
-            raise ValueError(f"{part.strip()[:100]!r} is not a mail address (templates are not supported)")
-    return text
-
-
-def _header(name: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if not re.fullmatch(r"[!-9;-~]+", name) or "\n" in value or "\r" in value:
-            raise ValueError("not a mail header")
-        return _plain(value)
-
-    return check
 
 
 def _plain(value: str) -> str:

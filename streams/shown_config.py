@@ -13,7 +13,7 @@ import yaml
 HIDDEN = "<secret>"
 NOTE = "# As loaded. Secrets are hidden; apprise_configs and alertmanager_configs (Eventsphere's own) are left out.\n"
 _OURS = ("apprise_configs", "alertmanager_configs")
-_SECRETS = frozenset({"credentials", "password", "bearer_token"})
+_SECRETS = frozenset({"credentials", "password", "bearer_token", "auth_password", "smtp_auth_password"})
 
 
 def shown(text: str, smtp_url: str) -> str:
@@ -22,15 +22,16 @@ def shown(text: str, smtp_url: str) -> str:
     for receiver in data.get("receivers") or ():
         for kind in _OURS:
             receiver.pop(kind, None)
+        _hide(receiver)
         for webhook in receiver.get("webhook_configs") or ():
-            _hide(webhook)
             if "url_file" in webhook:
                 del webhook["url_file"]
                 webhook["url"] = f"http://{HIDDEN.strip('<>')}/"
             else:
                 webhook["url"] = _public_url(webhook["url"])
+    _hide(data.get("global"))
     if any(receiver.get("email_configs") for receiver in data.get("receivers") or ()):
-        data["global"] = (data.get("global") or {}) | _smtp(smtp_url)
+        data["global"] = _smtp(smtp_url) | (data.get("global") or {})
     return NOTE + yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=False)
 
 
@@ -42,6 +43,9 @@ def _hide(value: Any) -> None:
                 value[key] = HIDDEN
             else:
                 _hide(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _hide(inner)
 
 
 def _public_url(url: str) -> str:

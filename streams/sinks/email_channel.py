@@ -10,7 +10,8 @@ from streams.errors import Invalid
 from streams.sinks.channel import Final, Job, Target, reference
 from streams.sinks.letter import letter
 from streams.sinks.mail import bare_address, compose
-from streams.sinks.smtp import Mailer, Server
+from streams.sinks.rendered import own_words
+from streams.sinks.smtp import Mailer, Server, parse_url
 
 
 class Email:
@@ -18,18 +19,24 @@ class Email:
     wants_context = True
 
     def __init__(self, server: Server, base_url: str) -> None:
-        self._server = server
+        """`server`: that of receivers which name none."""
         self._base_url = base_url
-        self._mailer = Mailer(server)
+        self._mailers = {"": Mailer(server)}
 
     def targets(self, receiver: Receiver) -> Sequence[Target]:
-        """Addresses of the receiver, each once; all of them go over one lane, the SMTP server's."""
+        """Addresses of the receiver, each once; a lane is an SMTP server's."""
         found = {address: config for config in receiver.email for address in config.addresses}
-        lane = f"smtp {self._server.host}:{self._server.port}"
-        return [
-            Target(channel=self.name, name=address, ref=reference(self.name, address), lane=lane, config=config)
-            for address, config in found.items()
-        ]
+        return [self._target(address, config) for address, config in found.items()]
+
+    def _target(self, address: str, config: EmailConfig) -> Target:
+        server = self._mailer(config).server
+        lane = f"smtp {server.host}:{server.port}"
+        return Target(channel=self.name, name=address, ref=reference(self.name, address), lane=lane, config=config)
+
+    def _mailer(self, config: EmailConfig) -> Mailer:
+        if config.server not in self._mailers:
+            self._mailers[config.server] = Mailer(parse_url(config.server))
+        return self._mailers[config.server]
 
     async def send(self, job: Job) -> None:
         await self.send_staged(job, nullcontext)
@@ -37,13 +44,16 @@ class Email:
     async def send_staged(self, job: Job, final: Final) -> None:
         config = job.target.config
         assert isinstance(config, EmailConfig)  # noqa: S101
-        about = letter(job.notification, job.alerts, job.context, self._base_url, job.notes)
+        own = own_words(config, job.notification, job.alerts, self._base_url)
+        about = letter(job.notification, job.alerts, job.context, self._base_url, [*job.notes, *own.notes])
+        mailer = self._mailer(config)
         try:
             recipient = bare_address(job.target.name)
-            message = compose(job.notification, about, self._server.sender, job.target.name, config.headers)
+            message = compose(job.notification, about, mailer.server.sender, job.target.name, own.headers, own)
         except ValueError as error:
             raise Invalid("address", str(error)[:200]) from error
-        await self._mailer.send(message, recipient, final)
+        await mailer.send(message, recipient, final)
 
     async def close(self) -> None:
-        await self._mailer.close()
+        for mailer in self._mailers.values():
+            await mailer.close()

@@ -20,6 +20,7 @@ from markupsafe import escape
 
 from schemas.notifications import Notification
 from streams.sinks.letter import Letter, one_line
+from streams.sinks.rendered import OwnWords
 from streams.sinks.words import words
 
 log = structlog.get_logger(__name__)
@@ -51,9 +52,15 @@ def message_id(notification_id: str) -> str:
 
 
 def compose(
-    notification: Notification, letter: Letter, sender: str, recipient: str, headers: dict[str, str] | None = None
+    notification: Notification,
+    letter: Letter,
+    sender: str,
+    recipient: str,
+    headers: dict[str, str] | None = None,
+    own: OwnWords | None = None,
 ) -> EmailMessage:
-    """The mail of `letter` to one recipient, the same bytes each time for the same arguments."""
+    """The mail of `letter` to one recipient, the same bytes each time for the same arguments. `own`: what the receiver
+    says in its own words."""
     message = EmailMessage(policy=SMTP)
     message["Subject"] = letter.subject
     message["From"] = _address(sender, "Eventsphere")
@@ -71,15 +78,18 @@ def compose(
             message.replace_header("Subject", one_line(value, 500))
         elif name.lower() not in _OURS:
             message[name] = one_line(value, 500)
-    text, html = bodies(letter)
+    text, html = bodies(letter, own)
     message.set_content(text, cte="quoted-printable")
-    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    if html:
+        message.add_alternative(html, subtype="html", cte="quoted-printable")
+    else:
+        message.make_alternative()
     # A boundary of the notification's own instead of a random one: a repeat is the same mail to the byte.
     message.set_boundary(f"=_{notification.id}")
     return message
 
 
-def bodies(letter: Letter) -> tuple[str, str]:
+def bodies(letter: Letter, own: OwnWords | None = None) -> tuple[str, str]:
     """Text and HTML. What cannot be rendered goes out in a plain form that says so: no alert is lost to a template."""
     try:
         text = render("mail.txt", letter)
@@ -89,7 +99,8 @@ def bodies(letter: Letter) -> tuple[str, str]:
         lines = [f"{alert.name} ({alert.state}) since {alert.since} {alert.summary}" for alert in letter.alerts]
         text = "\n".join([letter.subject, "", *lines, "", "(The usual form of this mail could not be rendered.)"])
         html = _plain(text)
-    text = _cut(text)
+    text = _cut(own.text if own and own.text else text)
+    html = html if own is None or own.html is None else own.html
     return text, html if len(html) <= MAX_BODY_CHARS else _plain(text)
 
 

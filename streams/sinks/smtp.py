@@ -49,6 +49,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
     sender: str
     ca_file: str = ""
+    hello: str = ""
+    """How we name ourselves; empty: this machine's name."""
 
     @property
     def envelope_sender(self) -> str:
@@ -67,8 +69,8 @@ def parse_url(url: str) -> Server:
     query = {
         name: unquote(value) for name, _, value in (pair.partition("=") for pair in parts.query.split("&") if pair)
     }
-    if unknown := set(query) - {"from", "ca_file"}:
-        raise ValueError(f"smtp.url: unknown parameter {min(unknown)!r}; expected from, ca_file")
+    if unknown := set(query) - {"from", "ca_file", "hello"}:
+        raise ValueError(f"smtp.url: unknown parameter {min(unknown)!r}; expected from, ca_file, hello")
     try:
         port = parts.port or _PORTS[parts.scheme]
     except ValueError:
@@ -84,6 +86,7 @@ def parse_url(url: str) -> Server:
         password=unquote(parts.password or ""),
         sender=sender,
         ca_file=query.get("ca_file", ""),
+        hello=query.get("hello", ""),
     )
 
 
@@ -169,6 +172,7 @@ class Mailer:
             username=server.username or None,
             password=server.password or None,
             timeout=CONNECT_S,
+            local_hostname=server.hello or None,
             use_tls=server.scheme == "smtps",
             start_tls=server.scheme == "smtp+starttls",
             tls_context=ssl.create_default_context(cafile=server.ca_file or None) if secure else None,

@@ -17,6 +17,7 @@ from schemas.alerting import AlertingConfig, Route, WebhookConfig
 from schemas.platform import Control
 from streams.alerting import DEFAULT, LiveConfig, WrongConfig, load, parse
 from streams.settings import Alerting, Settings, Smtp
+from streams.sinks.smtp import parse_url
 from streams.yaml_nodes import parse_duration
 from tests.parts.monitoring import amtool
 from tests.parts.process import Missing
@@ -59,6 +60,7 @@ inhibit_rules:
     target_match: {severity: warning}
     equal: [alertname]
 """
+MAIL = "receivers:\n- name: a\n  email_configs: [{to: x@y}]\n"
 
 
 @pytest.fixture
@@ -140,9 +142,12 @@ def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> Non
         ),
         ("route:\n  receiver: a\n  receiver: b", ":3: route.receiver: given twice"),
         ("route:\n  receiver: a\n  group_bye: [x]", ":3: route.group_bye: no such field"),
-        ("global:\n  smtp_smarthost: x:25", ":2: global.smtp_smarthost: mail goes out through EVENTSPHERE_SMTP__URL"),
+        ("global:\n  smtp_auth_secret: x\n" + MAIL, ":2: global.smtp_auth_secret: CRAM-MD5 is not supported"),
+        ("global:\n  smtp_smarthost: x\n  smtp_from: a@b\n" + MAIL, ":2: global.smtp_smarthost: expected host:port"),
+        ("global:\n  smtp_smarthost: x:25\n" + MAIL, ":2: global.smtp_smarthost: expected smtp_from"),
+        ("global:\n  smtp_smartghost: x:25", ":2: global.smtp_smartghost: not supported"),
         ("global:\n  slack_api_url: x", ":2: global.slack_api_url: not supported"),
-        ("templates: ['*.tmpl']", ":1: templates: template files are not supported"),
+        ("templates: {a: b}", ":1: templates: expected a list"),
         ("time_intervals: [{time_intervals: []}]", ":1: time_intervals[0]: expected a name"),
         ("time_intervals: [{name: x}, {name: x}]", ":1: time_intervals[1].name: the name 'x' is taken"),
         ("route: {receiver: a, active_time_intervals: [x]}", "the root route cannot be muted"),
@@ -159,13 +164,17 @@ def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> Non
         ),
         ("receivers:\n- name: a\n  email_configs:\n  - {}", ":4: receivers[0].email_configs[0]: `to` is missing"),
         (
-            "receivers:\n- name: a\n  email_configs:\n  - html: x\n    to: a@b",
-            ":4: receivers[0].email_configs[0].html: temp",
+            "receivers:\n- name: a\n  email_configs:\n  - html: |\n      <p>\n      {{ nope }}\n    to: a@b",
+            ":4: receivers[0].email_configs[0].html: line 2 of the template: there is no function 'nope' here",
         ),
-        ("receivers:\n- name: a\n  email_configs:\n  - {to: a@b, from: c@d}", ".from: mail goes out through"),
+        ("receivers:\n- name: a\n  email_configs:\n  - {to: '{{ .x }}@b'}", ".to: templates are not supported here"),
+        (
+            "receivers:\n- name: a\n  email_configs:\n  - {to: a@b, html: '<script>{{ .Status }}</script>'}",
+            ".html: line 1 of the template: a value may not stand in <script> in HTML",
+        ),
         (
             "receivers:\n- name: a\n  email_configs:\n  - {to: a@b, headers: {S: '{{ .x }}'}}",
-            "headers.S: templates are",
+            "headers.S: line 1 of the template: there is no .x in Data; there are: Alerts, CommonAnnotations",
         ),
         ("receivers:\n- name: a\n  webhook_configs:\n  - {}", "webhook_configs[0]: expected url or url_file"),
         ("receivers:\n- name: a\n  webhook_configs:\n  - {url: a, url_file: b}", "expected url or url_file, not both"),
@@ -269,3 +278,50 @@ def test_routes_test_says_where_an_alert_goes(tmp_path: Path) -> None:
     assert "pager  continue" in CliRunner().invoke(app, ["routes", "show", *option]).stdout
     file.write_text("x", "utf-8")
     assert CliRunner().invoke(app, ["routes", "show", *option]).exit_code == 1
+
+
+MAILING = """\
+global:
+  smtp_smarthost: mail.test:587
+  smtp_from: Alerts <alerts@mail.test>
+  smtp_auth_username: me@mail.test
+  smtp_auth_password: s3cret
+  smtp_hello: am.test
+templates: ['own/*.tmpl', 'none/*.tmpl']
+route: {receiver: team}
+receivers:
+- name: team
+  email_configs:
+  - to: a@b.test
+    headers: {subject: '{{ template "own.subject" . }}'}
+    html: '{{ template "email.default.html" . }}'
+  - {to: c@d.test, smarthost: 'other.test:465', text: '{{ .Status }}', html: ''}
+  - {to: e@f.test, smarthost: 'plain.test:25', require_tls: false, auth_password_file: pw}
+"""
+
+
+def test_mail_settings_and_templates_are_taken_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("p@ss\n", "utf-8")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.tmpl").write_text('{{ define "own.subject" }}{{ .Status }}!{{ end }}', "utf-8")
+    config = parse(MAILING, str(tmp_path / "am.yml"))
+    own, other, plain = config.receivers[0].email
+    from_ = "from=Alerts%20%3Calerts@mail.test%3E&hello=am.test"
+    assert own.server == f"smtp+starttls://me%40mail.test:s3cret@mail.test:587?{from_}"
+    assert other.server == f"smtps://me%40mail.test:s3cret@other.test:465?{from_}"
+    assert plain.server == f"smtp://me%40mail.test:p%40ss@plain.test:25?{from_}"
+    assert parse_url(own.server).sender == "Alerts <alerts@mail.test>"
+    assert (own.html, own.text, other.html, other.text) == (None, None, "", "{{ .Status }}")
+    assert [name for name, _ in own.templates] == [str(tmp_path / "own" / "a.tmpl")]
+    for text in (repr(config.receivers), config.original):
+        assert "s3cret" not in text
+        assert "p%40ss" not in text
+    (tmp_path / "own" / "b.tmpl").write_text('\n{{ define "email.default.html" }}<b>{{ .Nope }}{{ end }}', "utf-8")
+    with pytest.raises(WrongConfig, match=r"am\.yml:14: .*\.html: .*b\.tmpl:2: there is no \.Nope in Data"):
+        parse(MAILING, str(tmp_path / "am.yml"))
+    (tmp_path / "own" / "b.tmpl").write_text('\n{{ define "email.default.html" }}<b>{{ .Status }}{{ end }}', "utf-8")
+    config = parse(MAILING, str(tmp_path / "am.yml"))
+    assert config.receivers[0].email[0].html == '{{ template "email.default.html" . }}'
+    (tmp_path / "own" / "b.tmpl").write_text("\n\n{{ if }", "utf-8")
+    with pytest.raises(WrongConfig, match=r"am\.yml:7: templates\[0\]: .*b\.tmpl:3: unexpected"):
+        parse(MAILING, str(tmp_path / "am.yml"))

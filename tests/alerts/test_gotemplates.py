@@ -259,13 +259,13 @@ def test_built_in_templates_give_what_a_real_alertmanager_gives() -> None:
         except Missing as error:
             missing("alertmanager", str(error))
     external = told[0].split("=__alertmanagerURL=\n")[1].split("/#/")[0]
-    for mail, states in zip(told, (("firing", "firing"), ("firing", "resolved"), ("resolved",)), strict=True):
+    for said, states in zip(told, (("firing", "firing"), ("firing", "resolved"), ("resolved",)), strict=True):
         shown = [
             Alert(state, each["labels"], each.get("annotations", {}), ZERO, ZERO, each.get("generatorURL", ""))
             for each, state in zip(alerts, states, strict=False)
         ]
         expected = library(()).render(text, data("te am", shown, {"alertname": "A"}, external))
-        assert expected == mail.rstrip("\n")
+        assert expected == said.rstrip("\n")
 
 
 def _dot_of(name: str) -> str:
