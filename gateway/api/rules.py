@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway import rules
+from gateway import rules, rules_shadow
 from gateway.deps import Kit, Principal, audit, need
 from gateway.lists import Cursor, Limit, Page, Text, of_memory, tenants
 from gateway.problems import Problem, bad_parameter
@@ -18,7 +18,9 @@ from gateway.rules_following import Following
 from gateway.rules_seen import Files, Seen, item, seen
 from gateway.services import Services
 from schemas.base import rfc3339
+from schemas.rule_document import SHADOW, Mode
 from schemas.tables import NAME_LENGTH, RULE_BYTES, RuleVersion, StoredRule
+from streams.rules.stored import read
 
 router = APIRouter(tags=["rules"], prefix="/api/v1/rules")
 
@@ -196,6 +198,28 @@ async def discard_draft(
     change = _change(kit, who, rules.key_of(who, name, tenant), "discard", version)
     row = await kit.accounts.work(lambda session: rules.put_draft(session, change, ""))
     return await _changed(request, row, "discard", None)
+
+
+@router.get("/{name}/shadow")
+async def shadow(name: str, kit: Kit, who: Reader, tenant: Tenant = "") -> dict[str, Any]:
+    """What the draft (or a rule of `mode: shadow`) said beside the live version since it is there: alerts of one alone,
+    those that differ, and how many are the same."""
+    return await shadow_of(kit, rules.key_of(who, name, tenant))
+
+
+async def shadow_of(kit: Services, key: rules.Key) -> dict[str, Any]:
+    """Raises 404 when nothing of the rule is in shadow mode."""
+    row = await kit.accounts.work(lambda session: rules.one(session, key))
+    versions = await kit.accounts.work(lambda session: rules.versions(session, key))
+    found = read(rules.document(row)).rules
+    tried = next((rule for rule in found if rule.mode is Mode.SHADOW), None)
+    if tried is None:
+        raise Problem(404, "Not found", f"{key.name} has no draft, and is not in shadow mode")
+    since = rules_shadow.since_ms(versions)
+    observed = await rules_shadow.observations(kit.cluster, kit.reader, tried.key.removesuffix(SHADOW), since)
+    seen_since = rules_shadow.difference(*observed, rules_shadow.own_labels(found), since)
+    about = {"name": row.name, "tenant": row.tenant, "version": row.version, "since": rfc3339(since)}
+    return about | {"live": bool(row.text) and len(found) > 1} | rules_shadow.shown(seen_since)
 
 
 async def all_seen(request: Request, kit: Services, who: Principal) -> list[Seen]:
