@@ -19,7 +19,9 @@ from pydantic import BaseModel, SecretStr
 
 from gateway.metrics import OF_PLATFORM
 from schemas.catalogue import Topic, catalogue, declared
+from schemas.rule_document import Level
 from streams import metrics
+from streams.rules.metric_catalogue import named_metrics
 from streams.settings import PREFIX, Settings
 
 FOLDER = Path("docs/reference")
@@ -34,7 +36,17 @@ def pages() -> dict[str, str]:
         "commands.md": NOTE + commands(),
         "metrics.md": NOTE + measures(),
         "agents.md": NOTE + agents(),
+        "metric-catalogue.md": NOTE + metric_catalogue(),
     }
+
+
+def metric_catalogue() -> str:
+    lines = ["# Named metrics", "", "What `metric:` of a rule over `metrics` may name.", ""]
+    lines += ["| metric | level | unit | meaning | can be narrowed by |", "|---|---|---|---|---|"]
+    for metric in sorted(named_metrics().values(), key=lambda each: (list(Level).index(each.level), each.name)):
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.level} | {metric.unit} | {metric.about} | {labels} |")
+    return "\n".join(lines) + "\n"
 
 
 def topics() -> str:

@@ -57,6 +57,8 @@ class Alert(Event, frozen=True, kw_only=True):
     for_ms: int = 0
     """How long it must have been observed before it fires (our rules; Prometheus waits by itself)."""
     evidence: list[Evidence] = []
+    without: str = ""
+    """`no_data` or `error`: the rule has nothing to go by, and that is all it says. It is shown, nobody is told."""
     acknowledged: Acknowledged | None = None
     """Not an observation then: somebody takes on the alert of these labels and `starts_at_ms`, if it still fires."""
 

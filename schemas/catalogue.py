@@ -87,6 +87,7 @@ STATEFUL = {
     "group-notifications": "alerts.routes",
     "deliver-notifications": "notifications",
     "trigger-pipelines": "cicd.events",
+    "evaluate-metrics": "platform.control",
 }
 """Stateful agents and the topic their state is partitioned like."""
 

@@ -85,6 +85,21 @@ class Direction(StrEnum):
     BOTH = "both"
 
 
+class Without(StrEnum):
+    """What an alert does when there is nothing to go by: no data, or an error."""
+
+    OK = "ok"
+    """It does not fire."""
+    KEEP = "keep"
+    """It stays as it was."""
+    FIRING = "firing"
+    """One fires, of the rule's own labels."""
+    NO_DATA = "no_data"
+    """One is shown in that state: nobody is told."""
+    ERROR = "error"
+    """The same."""
+
+
 class Aggregate(StrEnum):
     SUM = "sum"
     AVG = "avg"
@@ -150,6 +165,20 @@ class Rule(Event, frozen=True, kw_only=True):
     severity: str = "warning"
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    severities: tuple[tuple[str, float], ...] = ()
+    """Severities by value: (severity, its `above` or `below`), the strictest first. None: always `severity`."""
+    query: str = ""
+    """PromQL, of a rule over `metrics`; its series have `above` or `below` applied, if there is one."""
+    metric: str = ""
+    """The name in the catalogue of metrics that `query` came from."""
+    every_ms: int = 0
+    """How often `query` is asked."""
+    on_no_data: Without = Without.OK
+    on_error: Without = Without.KEEP
+    limit: int = 0
+    """Most groups (in a partition of `rules.matches`) or alerts (of a query) there may be; 0: as the engine's."""
+    contact: str = ""
+    """Who looks after the rule: `owner` in files."""
     tenant: str = NO_TENANT
     enabled: bool = True
     mode: Mode = Mode.LIVE
@@ -175,7 +204,17 @@ class Rule(Event, frozen=True, kw_only=True):
             self.name, self.input, self.where, self.level, "\0".join(self.group_by), self.type,
             str(self.count), str(self.within_ms), str(self.keep_firing_for_ms), self.severity,
             "\0".join(f"{k}\0{v}" for k, v in sorted(self.labels.items())), self.tenant, *self._more(),
+            *self._newer(),
         )  # fmt: skip
+
+    def _newer(self) -> tuple[str, ...]:
+        """What rules got later, only where it is used."""
+        found = {
+            "severities": str(self.severities),
+            "query": self.query and f"{self.query}\0{self.above}\0{self.below}\0{self.every_ms}",
+            "on_no_data": self.on_no_data if self.on_no_data is not Without.OK else "",
+        }
+        return tuple(part for name, value in found.items() if value and value != "()" for part in (name, value))
 
     def _more(self) -> tuple[str, ...]:
         """Nothing for the types that need nothing more: their hashes are as they always were."""

@@ -51,6 +51,14 @@ class Entry(Event, frozen=True, kw_only=True):
 
 Change = AlertState | None
 """A state to publish; None: take it away."""
+_WITHOUT = {"no_data": Status.NO_DATA, "error": Status.ERROR}
+_ON = frozenset({Status.FIRING, Status.NO_DATA, Status.ERROR})
+"""It is neither over nor still to begin."""
+
+
+def _state(alert: Alert) -> Status:
+    """What an observation that is not pending says."""
+    return _WITHOUT.get(alert.without, Status.FIRING)
 
 
 def due_ms(entry: Entry) -> int:
@@ -107,7 +115,7 @@ def advance(entry: Entry, now_ms: int) -> tuple[Entry, list[Change]]:
             entry, changes = _publish(entry, entry.fires_at_ms, state=Status.FIRING)
         elif 0 < ends <= now_ms:
             return _drop(entry, ends)
-    if entry.alert.state is Status.FIRING and 0 < entry.expires_at_ms <= now_ms:
+    if entry.alert.state in _ON and 0 < entry.expires_at_ms <= now_ms:
         ends = entry.expires_at_ms
         entry, more = _publish(entry, ends, state=Status.RESOLVED, ends_at_ms=ends)
         return entry, changes + more
@@ -138,7 +146,7 @@ def _start(entry: Entry | None, alert: Alert, itself: Evidence | None = None) ->
         tenant=alert.tenant,
         fingerprint=alert.fingerprint,
         episode=episode_id(alert.tenant, alert.fingerprint, alert.starts_at_ms),
-        state=Status.PENDING if pending else Status.FIRING,
+        state=Status.PENDING if pending else _state(alert),
         labels=alert.labels,
         annotations=alert.annotations,
         starts_at_ms=alert.starts_at_ms,
@@ -178,8 +186,8 @@ def _refresh(entry: Entry, alert: Alert) -> tuple[Entry, list[Change]]:
         expires_at_ms=max(entry.expires_at_ms, alert.ends_at_ms) if both else alert.ends_at_ms,
         changed=entry.changed or new != old,
     )
-    if new.state is Status.PENDING and alert.for_ms == 0:
-        return _publish(entry, alert.observed_at_ms, state=Status.FIRING)
+    if (new.state is Status.PENDING and alert.for_ms == 0) or (new.state in _ON and new.state is not _state(alert)):
+        return _publish(entry, alert.observed_at_ms, state=_state(alert))
     if entry.changed and alert.observed_at_ms - entry.published_at_ms >= SOFT_MS:
         return _publish(entry, alert.observed_at_ms)
     return entry, []
@@ -194,7 +202,7 @@ def _resolve(entry: Entry | None, alert: Alert) -> tuple[Entry, list[Change]]:
         return entry, []  # an episode before this one
     if old.state is Status.PENDING:
         return _drop(entry, alert.observed_at_ms)
-    if old.state is Status.FIRING:
+    if old.state in _ON:
         entry = _replace(entry, alert=_replace(old, annotations=alert.annotations or old.annotations), explicit=True)
         return _publish(entry, alert.observed_at_ms, state=Status.RESOLVED, ends_at_ms=alert.ends_at_ms)
     return entry, []

@@ -46,6 +46,9 @@ MATCHES_DROPPED = Counter(
     "eventsphere_rule_matches_dropped", "Matches windows did not take, or not in order", ["reason"]
 )
 MATCHES_LATE = Counter("eventsphere_rule_matches_late", "Matches from before the time windows had reached")
+METRIC_RULES = Counter(
+    "eventsphere_metric_rule_evaluations", "Queries of rules over metrics: ok, or why there was no result", ["result"]
+)
 RULES_REFUSED = Gauge("eventsphere_rules_refused", "Errors in the rule files as last read")
 PROCESSED = Counter(
     "eventsphere_processed_records",

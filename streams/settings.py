@@ -143,7 +143,17 @@ class Mailbox(Section):
 
 
 class Prometheus(Section):
+    """Whom rules over `metrics` ask; with `username` or `token` where it wants to know who does."""
+
     url: str = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+    """A bearer token."""
+    ca_file: str = ""
+    timeout_s: float = Field(15.0, gt=0, le=120)
+    at_once: int = Field(4, ge=1, le=64)
+    """Queries under way at a time."""
 
 
 class Cluster(Section):
@@ -187,7 +197,8 @@ class Forward(Section):
     """Limit of one chunk, as sent and after decompression."""
     max_connections: int = Field(1024, ge=1)
     max_in_flight_bytes: int = Field(64 << 20, ge=1 << 20)
-    """Bytes received and not yet in Kafka, over all connections; beyond them senders wait."""
+    """Bytes received and not yet in Kafka, over all connections; beyond them senders wait. While Kafka is away, memory
+    grows by about twice as much."""
     idle_timeout_s: float = Field(3600.0, gt=0)
     """A connection that sends nothing for so long is closed."""
     processes: int = Field(0, ge=0, le=64)

@@ -44,7 +44,8 @@ def _annotations(rule: Rule, change: Change) -> dict[str, str]:
         "within": duration(rule.within_ms),
     }
     known = episode.values | episode.alert_labels
-    return {name: templates.render(text, known, values) for name, text in rule.annotations.items()}
+    out = {name: templates.render(text, known, values) for name, text in rule.annotations.items()}
+    return out | ({"owner": rule.contact} if rule.contact and "owner" not in out else {})
 
 
 def outgoing(alert: Alert, topic: str = "") -> Outgoing:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from schemas.alerts import NO_TENANT
 from schemas.rule_document import LEVEL_LABELS, Detection, Level, Mode, Rule
 from streams.rules import nodes, templates
 from streams.rules.cases import tests_of
-from streams.rules.inputs import INPUTS, Input, check_fields
+from streams.rules.inputs import INPUTS, METRICS, Input, check_fields
 from streams.rules.lexer import SyntaxProblem
+from streams.rules.metric_fields import METRIC_FIELDS, MetricFields
 from streams.rules.parser import parse_path
 from streams.rules.subject import LABELS
 from streams.rules.typed_fields import TypedFields, condition
@@ -23,11 +24,15 @@ C = TypeVar("C", bound=StrEnum)
 
 MAX_RULES = 2000
 MAX_LABELS = 32
+MAX_LIMIT = 100_000
+MAX_OWNER = 256
+ALL = (*INPUTS, METRICS)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 _FIELDS = (
     "alert", "name", "input", "where", "level", "group_by", "type", "for", "keep_firing_for",
-    "lateness", "severity", "labels", "annotations", "tenant", "enabled", "mode", "tests", *OWN,
+    "lateness", "severity", "labels", "annotations", "tenant", "enabled", "mode", "tests", "owner", "limit",
+    "on_no_data", *METRIC_FIELDS, *OWN,
 )  # fmt: skip
 
 
@@ -97,20 +102,12 @@ class _Reader:
             self._node.fail("expected a rule: alert, input, where, ...")
             return None
         name = self._name()
-        source = self._input()
-        typed = TypedFields(self._node, fields, source)
-        where = self._where(source)
-        level = self._choice("level", Level, Level.CLUSTER)
         return Rule(
             name=name,
-            input=source.topic if source else "",
-            where=where,
-            level=level,
-            group_by=self._group_by(level, source),
-            **typed.read(self._type()),
-            for_ms=typed.duration("for", 0),
-            lateness_ms=typed.duration("lateness", -1),
+            **self._over_metrics() if self._is_over_metrics() else self._over_records(),
             severity=self._word("severity", "warning"),
+            limit=self._limit(),
+            contact=self._contact(),
             labels=self._labels(),
             annotations=self._annotations(),
             tenant=self._word("tenant", NO_TENANT),
@@ -121,6 +118,40 @@ class _Reader:
             line=self._node.line,
             tests=tests_of(fields["tests"]) if "tests" in fields else (),
         )
+
+    def _is_over_metrics(self) -> bool:
+        return "input" in self._fields and self._fields["input"].is_text and self._fields["input"].text() == METRICS
+
+    def _over_metrics(self) -> dict[str, Any]:
+        return MetricFields(self._node, self._fields).read()
+
+    def _over_records(self) -> dict[str, Any]:
+        source = self._input()
+        for name in METRIC_FIELDS:
+            if name in self._fields:
+                self._fields[name].fail(f"belongs to input: {METRICS}")
+        typed = TypedFields(self._node, self._fields, source)
+        level = self._choice("level", Level, Level.CLUSTER)
+        return {
+            "input": source.topic if source else "",
+            "where": self._where(source),
+            "level": level,
+            "group_by": self._group_by(level, source),
+            **typed.read(self._type()),
+            "for_ms": typed.duration("for", 0),
+            "lateness_ms": typed.duration("lateness", -1),
+        }
+
+    def _limit(self) -> int:
+        if "limit" not in self._fields:
+            return 0
+        limit = self._fields["limit"].number()
+        if not 0 < limit <= MAX_LIMIT:
+            self._fields["limit"].fail(f"expected 1 to {MAX_LIMIT}")
+        return limit
+
+    def _contact(self) -> str:
+        return self._fields["owner"].checked(_at_most(MAX_OWNER), "") if "owner" in self._fields else ""
 
     def _name(self) -> str:
         field = self._fields.get("alert") or self._fields.get("name")
@@ -144,11 +175,11 @@ class _Reader:
 
     def _input(self) -> Input | None:
         if "input" not in self._fields:
-            self._node.fail(f"expected input: one of {', '.join(INPUTS)}")
+            self._node.fail(f"expected input: one of {', '.join(ALL)}")
             return None
         text = self._fields["input"].text()
         if text and text not in INPUTS:
-            self._fields["input"].fail(f"expected one of {', '.join(INPUTS)}, not {text[:40]!r}")
+            self._fields["input"].fail(f"expected one of {', '.join(ALL)}, not {text[:40]!r}")
         return INPUTS.get(text)
 
     def _where(self, source: Input | None) -> str:

@@ -122,7 +122,7 @@ class Evaluation:
             self._retire(id_, window)
             window = None
         if window is None:
-            if self._waiting.groups[match.rule] >= MAX_GROUPS:
+            if self._waiting.groups[match.rule] >= (rule.limit or MAX_GROUPS):
                 MATCHES_DROPPED.labels("too_many_groups").inc()
                 return
             window = Window(rule=match.rule, rule_hash=match.rule_hash, group=match.group)

@@ -53,6 +53,8 @@ def parsed(text: str, file: str, tenant: str) -> tuple[Rule | None, list[str]]:
         return rule, errors
     if rule.tenant not in (NO_TENANT, tenant):
         return None, [f"{file}:{rule.line}: tenant: yours is {tenant}"]
+    if rule.query:
+        return None, [f"{file}:{rule.line}: input: metrics are of all tenants: rules of the platform alone may ask them"]
     mine = within(rule, tenant)
     try:
         conditions(mine)

@@ -9,7 +9,7 @@ from functools import lru_cache
 MAX_TEXT = 4096
 MAX_VALUE = 1024
 PLAIN = ("count", "message", "rule", "severity", "value", "within")
-_FIELD = re.compile(r"\{\{\s*(?:\$?labels\.([A-Za-z_]\w*)|(\w+))\s*\}\}")
+_FIELD = re.compile(r"\{\{\s*(?:\$?labels\.([A-Za-z_]\w*)|\$?(\w+))\s*\}\}")
 _LEFT_OVER = re.compile(r"\{\{|\}\}")
 
 

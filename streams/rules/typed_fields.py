@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from streams.yaml_nodes import Node, one_of
 
 MAX_WINDOW_MS = 7 * 86_400_000
 MAX_STEPS = 8
+MAX_SEVERITIES = 8
+WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 MAX_VALUES = 1000
 MOMENT_MS = 300_000
 """How long an alert of a moment fires, unless the rule says."""
@@ -46,8 +49,7 @@ class TypedFields:
             "steps": self._steps(),
             "unless": condition(self._fields["unless"], self._source) if "unless" in self._fields else "",
             "aggregate": self._aggregate(type_),
-            "above": self._number("above"),
-            "below": self._number("below"),
+            **self.bounds(),
             "times": self._times(),
             "direction": self._direction(),
             "learn_ms": self.duration("learn", min(within, LEARN_MS) if type_ is Detection.NEW_TERM else 0),
@@ -84,8 +86,28 @@ class TypedFields:
             self._fields["count"].fail("expected 1 or more")
         return count
 
-    def _number(self, name: str) -> float | None:
-        return self._fields[name].checked(_finite, 0.0) if name in self._fields else None
+    def bounds(self) -> dict[str, Any]:
+        """`above` or `below`: a number, or one for each severity."""
+        out: dict[str, Any] = {}
+        for name in ("above", "below"):
+            node = self._fields.get(name)
+            if node is None:
+                continue
+            if node.is_text:
+                out[name] = node.checked(_finite, 0.0)
+                continue
+            if "severity" in self._fields:
+                self._fields["severity"].fail(f"{name} says it by value: give one")
+            of = {word: child.checked(_finite, 0.0) for word, child in node.fields().items()}
+            if not 0 < len(of) <= MAX_SEVERITIES:
+                node.fail(f"expected a number, or 1 to {MAX_SEVERITIES} severities, each with one")
+                continue
+            out["severities"] = tuple(sorted(of.items(), key=lambda each: each[1], reverse=name == "above"))
+            out[name] = out["severities"][-1][1]
+            for word, child in node.fields().items():
+                if not WORD.fullmatch(word):
+                    child.fail("expected a severity of letters, digits, _ . : -")
+        return out
 
     def _times(self) -> float:
         if "times" not in self._fields:
