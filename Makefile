@@ -65,6 +65,10 @@ chaos-mail: setup-dev parts ## Kill workers KILLS=100 times while MAILS=5000 are
 parts: setup-dev ## Bring what the tests' real parts are made of into the cache (once; what cannot be had is left out)
 	@$(BIN)/python -m tests.parts
 
+.PHONY: fluent-bit
+fluent-bit: setup-dev ## Build Fluent Bit from SOURCE=checkout into the cache, for the long tests
+	@$(BIN)/python -m tests.parts.fluentbit_build $(SOURCE)
+
 .PHONY: fetch
 fetch: setup ## Bring everything a later `eventsphere up --offline` needs
 	@$(BIN)/eventsphere fetch

@@ -1,7 +1,8 @@
 """Fluent Bit 5.x where there is one: its outputs forward, http and kafka, and a capture of what they send.
 
-Debian has no package. The program is looked for in `EVENTSPHERE_FLUENT_BIT`, on the PATH and in the cache
-(`fluent-bit/bin/fluent-bit`). `python -m tests.parts.fluentbit` writes the captures in tests/fixtures/fluent-bit anew.
+Debian has no package. The program is looked for in `EVENTSPHERE_FLUENT_BIT`, on the PATH and in the cache, where
+`make fluent-bit SOURCE=checkout` puts it (fluentbit_build.py). `python -m tests.parts.fluentbit` writes the captures in
+tests/fixtures/fluent-bit anew.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def program() -> Path:
     given = os.environ.get("EVENTSPHERE_FLUENT_BIT") or shutil.which("fluent-bit")
     found = Path(given) if given else cache_dir() / "fluent-bit" / "bin" / "fluent-bit"
     if not os.access(found, os.X_OK):
-        raise Missing(f"there is no Fluent Bit at {found}; EVENTSPHERE_FLUENT_BIT can name one")
+        raise Missing(f"there is no Fluent Bit at {found}: `make fluent-bit SOURCE=checkout` builds one")
     return found
 
 
