@@ -1,4 +1,4 @@
-"""notifications -> email, webhook, Apprise, Alertmanager, and notifications.outcomes.
+"""notifications -> email, webhooks, chats, Apprise, Alertmanager, and notifications.outcomes.
 
 Key: tenant/receiver/group key. Guarantee: every target of a notification hears of it once; a crash repeats at most the
 one delivery a lane was at, with the same Message-ID, and loses none (docs/adr/0004-delivery.md). The owner of the
@@ -23,45 +23,18 @@ from streams.alerting import load
 from streams.context import Gathered, Surroundings
 from streams.errors import Invalid
 from streams.lanes import Attempt, Lanes
+from streams.notify_settings import policy_for
 from streams.outbox import REFRESH, TOPIC, Due, Outbox, Planned
+from streams.pace import Pace
 from streams.producer import Producer
-from streams.settings import Settings
-from streams.sinks.alertmanager import Alertmanager
-from streams.sinks.apprise_sink import Apprise
 from streams.sinks.channel import Channel, Final, Job, Staged, Target
-from streams.sinks.email_channel import Email
 from streams.sinks.index.port import Index, open_index
-from streams.sinks.smtp import Server, parse_url
-from streams.sinks.webhook import Webhook
+from streams.sinks.registry import base_url, channels
 
 if TYPE_CHECKING:
     from streams.worker import Worker
 
 NAME = "deliver-notifications"
-
-
-def base_url(settings: Settings) -> str:
-    """Where links in notifications lead."""
-    url = settings.gateway.public_url or f"http://{settings.gateway.host}:{settings.gateway.port}"
-    return url.rstrip("/")
-
-
-def server(settings: Settings) -> Server:
-    """The SMTP server mails go to: the configured one, else the local mailbox."""
-    url = settings.smtp.url.get_secret_value()
-    return parse_url(url or f"smtp://127.0.0.1:{settings.mailbox.port}")
-
-
-def channels(settings: Settings) -> list[Channel]:
-    """Every channel there is. Another one is a module of streams/sinks with this port, and its line here."""
-    private = settings.notify.allow_private_addresses
-    url = base_url(settings)
-    return [
-        Email(server(settings), url),
-        Webhook(url, allow_private=private),
-        Apprise(url, allow_private=private),
-        Alertmanager(allow_private=private),
-    ]
 
 
 class Directory:
@@ -137,6 +110,7 @@ class Sender:
 
     def __init__(self, worker: Worker, directory: Directory, surroundings: Surroundings) -> None:
         self._clock = worker.clock
+        self._policies = worker.settings.notify.policies
         self._directory = directory
         self._surroundings = surroundings
         self._states = worker.view("alerts.state", msgspec.json.Decoder(AlertState).decode)
@@ -149,7 +123,13 @@ class Sender:
         if again:
             alerts = current(alerts, self._states.get, self._clock())
         resolved = all(alert.state is Status.RESOLVED for alert in alerts)
-        return Attempt(target.lane, partial(self._send, channel, target, due.notification, alerts), again and resolved)
+        policy = policy_for(self._policies, target.channel, due.notification.receiver)
+        return Attempt(
+            target.lane,
+            partial(self._send, channel, target, due.notification, alerts),
+            again and resolved,
+            Pace(policy.per_minute, policy.burst, policy.concurrency),
+        )
 
     async def _send(
         self, channel: Channel, target: Target, notification: Notification, alerts: list[AlertState], final: Final
@@ -175,7 +155,12 @@ class Sender:
 def register(worker: Worker) -> None:
     settings = worker.settings
     directory = Directory(load(settings), channels(settings))
-    outbox = Outbox(directory.plan, shadow=settings.notify.mode == "shadow")
+    policies = settings.notify.policies
+    outbox = Outbox(
+        directory.plan,
+        shadow=settings.notify.mode == "shadow",
+        policy=lambda channel, receiver: policy_for(policies, channel, receiver),
+    )
     reader = Reader(worker)
     sender = Sender(worker, directory, Surroundings(reader.index, base_url(settings), worker.clock))
     worker.stateful(NAME, TOPIC, outbox)

@@ -4,6 +4,8 @@ One entry a notification, with a delivery for each target of its receiver. A del
 outcome, written with the same state change; sending itself is done elsewhere (streams/lanes.py), on what `due` says. A
 delivered notification is remembered for a while, so that the same one read again is not sent again.
 
+What a policy gives up for a digest is collected in an entry `late/...` for the target, which is tried like any other.
+
 A receiver `alertmanager` forgets alerts it does not hear of: what it took is kept as an entry `refresh/...` that comes
 up every `REFRESH_MS` until the group resolves.
 """
@@ -16,11 +18,13 @@ from enum import StrEnum
 
 import msgspec
 
+from schemas.alerts import alert_key
 from schemas.base import UNREADABLE, Event, digest, encode
 from schemas.headers import cloud_headers
 from schemas.notifications import Decision, Notification, Outcome, Result
 from streams.dead_letters import letter
 from streams.errors import Failure, Invalid, Retryable
+from streams.notify_settings import DEFAULT, NotifyPolicy
 from streams.record import Outgoing, Record
 from streams.sinks.channel import Away
 from streams.state import State
@@ -28,15 +32,16 @@ from streams.state import State
 TOPIC = "notifications"
 OUTCOMES = "notifications.outcomes"
 AGENT = "deliver-notifications"
-BACKOFF_MS = (10_000, 60_000, 600_000, 3_600_000)
-"""Waits after a refusal for now; the last one again and again until `EXPIRY_MS`."""
 AWAY_MS = (1_000, 2_000, 5_000, 15_000, 30_000)
-EXPIRY_MS = 24 * 3_600_000
 REMEMBER_MS = 24 * 3_600_000
 REMEMBER = 5_000
 """Delivered notifications remembered a partition."""
 REFRESH_MS = 60_000
 REFRESH = "refresh/"
+LATE = "late/"
+LATE_REASON = "late"
+"""`Notification.reason` of a digest of what could not be delivered in time."""
+LATE_ALERTS = 100
 REPLAY = "eventsphere.replay"
 """Header of our dead letters' originals: what has it and comes again was sent again on purpose."""
 
@@ -87,14 +92,25 @@ class Planned(msgspec.Struct, frozen=True):
     name: str
 
 
+PolicyOf = Callable[[str, str], NotifyPolicy]
+"""The policy for a channel and a receiver."""
+
+
 class Outbox:
     version = 1
     entry = Entry
 
-    def __init__(self, plan: Callable[[Notification], Sequence[Planned]], *, shadow: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Callable[[Notification], Sequence[Planned]],
+        *,
+        shadow: bool = False,
+        policy: PolicyOf = lambda channel, receiver: DEFAULT,
+    ) -> None:
         """`plan` raises Invalid when there is no such receiver."""
         self._plan = plan
         self._shadow = shadow
+        self._policy = policy
         self._open: dict[int, tuple[weakref.ref[State[Entry]], set[str]]] = {}
 
     def decide(self, state: State[Entry], record: Record) -> Iterable[Outgoing]:
@@ -124,8 +140,8 @@ class Outbox:
         return out
 
     def tick(self, state: State[Entry], now_ms: int) -> Iterable[Outgoing]:
-        """Give up what could not be delivered in a day; forget what was delivered long ago."""
-        out = [each for key, entry in list(state.items()) for each in self._expired(state, key, entry, now_ms)]
+        """Give up what could not be delivered in time (a day); forget what was delivered long ago."""
+        out = [each for key in self._open_keys(state) for each in self._expired(state, key, state[key], now_ms)]
         done = sorted((entry.done_at_ms, key) for key, entry in state.items() if entry.done_at_ms)
         surplus = len(done) - REMEMBER
         for index, (at, key) in enumerate(done):
@@ -135,15 +151,50 @@ class Outbox:
         return out
 
     def _expired(self, state: State[Entry], key: str, entry: Entry, now_ms: int) -> list[Outgoing]:
-        if entry.notification is None or key.startswith(REFRESH) or now_ms - entry.accepted_at_ms < EXPIRY_MS:
+        notification = entry.notification
+        if notification is None or key.startswith(REFRESH):
             return []
-        tried = [each for each in entry.deliveries if each.step is Step.PENDING and each.attempts]
-        failure = Invalid("expired", f"not delivered within {EXPIRY_MS // 3_600_000} h")
-        return [
-            record
-            for each in tried
-            for record in self._failed(state, Due(key, each, entry.notification), each, failure, now_ms)
-        ]
+        out: list[Outgoing] = []
+        for each in entry.deliveries:
+            policy = self._policy(each.channel, notification.receiver)
+            late = now_ms - entry.accepted_at_ms >= policy.give_up_after_s * 1000
+            if each.step is not Step.PENDING or not each.attempts or not late:
+                continue
+            due = Due(key, each, notification)
+            if policy.then == "digest" and not key.startswith(LATE):
+                failure = Invalid("expired", f"not delivered within {_span(policy)}: told in a digest later")
+                out += self._failed(state, due, each, failure, now_ms)[:1]
+                self._keep_late(state, due, entry, now_ms)
+            else:
+                failure = Invalid("expired", f"not delivered within {_span(policy)}")
+                out += self._failed(state, due, each, failure, now_ms)
+        return out
+
+    def _keep_late(self, state: State[Entry], due: Due, entry: Entry, now_ms: int) -> None:
+        """Put it into the digest of its target; one that is on its way already is made longer."""
+        key = LATE + digest(due.notification.tenant, due.notification.receiver, due.delivery.ref)
+        before = state.get(key)
+        known = before.notification if before is not None else None
+        delivery = _replace(due.delivery, step=Step.PENDING, attempts=0, refusals=0, next_at_ms=now_ms)
+        if before is not None and known is not None:
+            delivery = before.deliveries[0]
+        alerts = {alert_key(alert.tenant, alert.fingerprint): alert for alert in known.alerts} if known else {}
+        alerts |= {alert_key(alert.tenant, alert.fingerprint): alert for alert in due.notification.alerts}
+        shown = list(alerts.values())[-LATE_ALERTS:]
+        truncated = due.notification.truncated + (known.truncated if known else 0) + len(alerts) - len(shown)
+        told = _replace(
+            due.notification,
+            id=known.id if known else digest(LATE, due.notification.id, due.delivery.ref),
+            group_key=LATE_REASON,
+            group_labels={},
+            reason=LATE_REASON,
+            alerts=shown,
+            truncated=truncated,
+            thread="",
+            decided_at_ms=now_ms,
+        )
+        state[key] = _replace(entry, notification=told, deliveries=[delivery], accepted_at_ms=now_ms, done_at_ms=0)
+        self._opened(state, key)
 
     def due(
         self, state: State[Entry], now_ms: int, can: Callable[[Due], bool] = lambda _: True, limit: int = 256
@@ -205,13 +256,20 @@ class Outbox:
         if due.key.startswith(REFRESH):
             return self._refreshed(state, due, entry, failure, now_ms, last)
         tried = _replace(current, attempts=current.attempts + 1)
+        if due.key.startswith(LATE) and failure is None and entry.notification != due.notification:
+            # It grew while it was on its way: what came meanwhile is told in another one.
+            rest = _replace(current, attempts=0, refusals=0, next_at_ms=now_ms)
+            grown = _replace(entry.notification or due.notification, id=digest(due.notification.id, LATE))
+            state[due.key] = _replace(entry, notification=grown, deliveries=[rest])
+            return [_outcome(due.notification, tried, Result.SENT, now_ms)]
         if failure is None:
             _put(state, due.key, entry, _replace(tried, step=Step.SENT), now_ms)
             self._keep_fresh(state, due, entry, now_ms)
             return [_outcome(due.notification, tried, Result.SENT, now_ms)]
         if isinstance(failure, Invalid):
             return self._failed(state, due, tried, failure, now_ms)
-        tried = _again(tried, due.key, failure, now_ms, wait_ms)
+        waits = self._policy(current.channel, due.notification.receiver).waits_s
+        tried = _again(tried, due.key, failure, now_ms, wait_ms, waits)
         _put(state, due.key, entry, tried, now_ms)
         return [_outcome(due.notification, tried, Result.RETRY, now_ms, failure)]
 
@@ -306,6 +364,11 @@ def _reopened(entry: Entry, notification: Notification, record: Record) -> Entry
     )
 
 
+def _span(policy: NotifyPolicy) -> str:
+    hours = policy.give_up_after_s / 3600
+    return f"{hours:g} h" if hours >= 1 else f"{policy.give_up_after_s:g} s"
+
+
 def _closed(entry: Entry, now_ms: int) -> Entry:
     if any(each.step is Step.PENDING for each in entry.deliveries):
         return entry
@@ -317,14 +380,16 @@ def _put(state: State[Entry], key: str, entry: Entry, delivery: Delivery, now_ms
     state[key] = _closed(_replace(entry, deliveries=deliveries), now_ms)
 
 
-def _again(delivery: Delivery, key: str, failure: Failure, now_ms: int, wait_ms: int) -> Delivery:
+def _again(
+    delivery: Delivery, key: str, failure: Failure, now_ms: int, wait_ms: int, waits_s: Sequence[float]
+) -> Delivery:
     """When to try again: a server that is away says nothing about the delivery, so that is not held against it."""
     asked = round(failure.after_s * 1000) if isinstance(failure, Retryable) else 0
     if isinstance(failure, Away):
         # Its turn comes after those that have not been tried yet: it may be what the server chokes on.
         pause = AWAY_MS[min(delivery.attempts - 1, len(AWAY_MS) - 1)]
         return _replace(delivery, next_at_ms=now_ms + max(pause, wait_ms, asked))
-    wait = BACKOFF_MS[min(delivery.refusals, len(BACKOFF_MS) - 1)]
+    wait = round(waits_s[min(delivery.refusals, len(waits_s) - 1)] * 1000)
     jittered = wait + round(wait * 0.2 * _fraction(key, delivery.ref, str(delivery.refusals)))
     return _replace(delivery, refusals=delivery.refusals + 1, next_at_ms=now_ms + max(jittered, wait_ms, asked))
 

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from streams.notify_settings import NotifyPolicy
+
 PREFIX = "EVENTSPHERE_"
 _INJECTED = re.compile(r"EVENTSPHERE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
 """What Kubernetes sets for Services named eventsphere-*: not ours."""
@@ -181,6 +183,8 @@ class Notify(Section):
     mode: Literal["live", "shadow"] = "live"
     allow_private_addresses: bool = True
     """Whether webhooks may reach loopback and private addresses (turn off where tenants choose the URLs)."""
+    policies: list[NotifyPolicy] = []
+    """How deliveries are tried again and paced, by channel and receiver; the first that fits holds."""
 
 
 class Forward(Section):

@@ -20,13 +20,17 @@ MAX_WAIT_S = 3600.0
 
 async def post(
     session: aiohttp.ClientSession, url: str, body: bytes, headers: Mapping[str, str], *, now_s: float
-) -> None:
-    """Return on 2xx. Raises Invalid("http_<status>"), Retryable (429 and its like) or Away (5xx, no connection)."""
+) -> str:
+    """Return the answer's text (cut) on 2xx.
+
+    Raises Invalid("http_<status>"), Retryable (429 and its like) or Away (5xx, no connection).
+    """
     try:
         async with session.post(url, data=body, headers=headers, allow_redirects=False) as reply:
             said = (await reply.content.read(MAX_REPLY)).decode("utf-8", "replace")
             if failure := classified(reply.status, said, retry_after(reply.headers.get("Retry-After", ""), now_s)):
                 raise failure
+            return said
     except aiohttp.InvalidURL as error:
         raise Invalid("url", "not an URL that can be reached") from error
     except (TimeoutError, aiohttp.ClientError, OSError) as error:

@@ -10,11 +10,16 @@ from gateway.dead_letters import original
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Outcome, notification_id
 from streams.errors import Failure, Invalid, Retryable
-from streams.outbox import AWAY_MS, BACKOFF_MS, EXPIRY_MS, OUTCOMES, REFRESH, REFRESH_MS, Entry, Outbox, Planned, Step
+from streams.notify_settings import NotifyPolicy
+from streams.outbox import AWAY_MS, OUTCOMES, REFRESH, REFRESH_MS, Entry, Outbox, Planned, Step
+from streams.pace import Pace
 from streams.record import Outgoing, Record
 from streams.sinks.channel import Away
 from streams.state import State
+from tests.delivery.samples import alert
 
+BACKOFF_MS = (10_000, 60_000, 600_000, 3_600_000)
+EXPIRY_MS = 24 * 3_600_000
 START = 1_767_607_200_000
 MAIL = Planned("email", "m1", "ops@example.org")
 HOOK = Planned("webhook", "w1", "https://hooks.example.org")
@@ -44,8 +49,8 @@ def record(
     return Record("notifications", 0, offset, b"k", encode(notification), at_ms, headers)
 
 
-def outbox(*planned: Planned, shadow: bool = False) -> Outbox:
-    return Outbox(lambda _: list(planned or (MAIL,)), shadow=shadow)
+def outbox(*planned: Planned, shadow: bool = False, policy: NotifyPolicy | None = None) -> Outbox:
+    return Outbox(lambda _: list(planned or (MAIL,)), shadow=shadow, policy=lambda *_: policy or NotifyPolicy())
 
 
 def outcomes(outputs: list[Outgoing]) -> list[Outcome]:
@@ -199,6 +204,59 @@ def test_memory_is_bounded() -> None:
     assert len(state) == 5_000
     core.tick(state, START + 2 * EXPIRY_MS)
     assert len(state) == 0
+
+
+def test_what_is_given_up_may_be_told_in_one_digest_later() -> None:
+    core = outbox(policy=NotifyPolicy(give_up_after_s=100, then="digest", waits_s=[10]))
+    state = State[Entry]()
+    for flush in (1, 2):
+        made = msgspec.structs.replace(notification(flush, group=str(flush)), alerts=[alert(f"Down{flush}")])
+        core.decide(state, record(made, flush))
+    for due in core.due(state, START):
+        core.settle(state, due, Retryable("smtp_450"), START)
+    out = list(core.tick(state, START + 100_000))
+    assert [each.topic for each in out] == [OUTCOMES, OUTCOMES]
+    assert [(o.result, o.reason.split(":")[0]) for o in outcomes(out)] == [("failed", "expired")] * 2
+    state = restarted(state)
+    (late,) = core.due(state, START + 100_000)
+    assert {each.labels["alertname"] for each in late.notification.alerts} == {"Down1", "Down2"}
+    core.settle(state, late, None, START + 101_000)
+    assert core.due(state, START + 10 * EXPIRY_MS) == []
+
+
+def test_a_digest_that_grew_while_it_was_sent_is_followed_by_another() -> None:
+    core = outbox(policy=NotifyPolicy(give_up_after_s=100, then="digest", waits_s=[10]))
+    state = State[Entry]()
+
+    def gives_up(flush: int, now: int) -> None:
+        core.decide(state, record(notification(flush, group=str(flush)), flush, now))
+        (due,) = (each for each in core.due(state, now) if each.notification.flush == flush)
+        core.settle(state, due, Retryable("smtp_450"), now)
+        core.tick(state, now + 100_000)
+
+    gives_up(1, START)
+    (first,) = core.due(state, START + 100_000)
+    gives_up(2, START + 1_000)
+    core.settle(state, first, None, START + 102_000)
+    (second,) = core.due(state, START + 102_000)
+    assert second.notification.id != first.notification.id
+
+
+def test_what_cannot_go_now_does_not_hide_what_can() -> None:
+    core, state = outbox(), State[Entry]()
+    for flush in range(300):
+        core.decide(state, record(notification(flush, group=str(flush)), flush))
+    (only,) = core.due(state, START, lambda due: due.notification.flush == 299)
+    assert only.notification.flush == 299
+
+
+def test_a_pace_lets_a_burst_through_and_then_so_many_a_minute() -> None:
+    pace = Pace(per_minute=6, burst=2)
+    assert [pace.take(START) for _ in range(3)] == [True, True, False]
+    assert not pace.take(START + 9_000)
+    assert pace.take(START + 10_000)
+    assert [pace.take(START + 600_000) for _ in range(3)] == [True, True, False]
+    assert all(Pace().take(START) for _ in range(1000))
 
 
 ANSWERS = st.sampled_from([None, Retryable("smtp_450"), Away("smtp_away"), Invalid("smtp_550")])
