@@ -82,6 +82,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="also ingest, search, latency and bytes on disk")
     parser.add_argument("--ingest-records", type=int, default=1_000_000, help="of a run of a way in (%(default)s)")
     parser.add_argument("--search-records", type=int, nargs="*", default=[1_000_000], help="in the index (%(default)s)")
+    parser.add_argument("--search-folder", type=Path, help="where their indices are built and kept (default: nowhere)")
     parser.add_argument("--latency-s", type=float, default=60.0, help="seconds of steady load (%(default)s)")
     parser.add_argument("--size-records", type=int, default=200_000, help="for bytes on disk (%(default)s)")
     parser.add_argument("--write", action="store_true", help="keep the figures and render the documentation")

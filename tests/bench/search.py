@@ -170,15 +170,20 @@ def main(arguments: list[str]) -> int:
     console = Console()
     with tempfile.TemporaryDirectory() as temporary:
         folder: Path = options.folder or Path(temporary)
-        done = folder / f"built-{count}"
-        if not done.exists():
-            before = time.monotonic()
-            with console.status("building") as status:
-                asyncio.run(_build(folder, count, lambda n: status.update(f"building: {n:,} of {count:,}")))
-            done.touch()
-            console.print(f"built in {time.monotonic() - before:.0f} s")
+        before = time.monotonic()
+        with console.status("building") as status:
+            once(folder, count, lambda n: status.update(f"building: {n:,} of {count:,}"))
+        console.print(f"built in {time.monotonic() - before:.0f} s")
         took = asyncio.run(_measure(folder, options.rounds))
         return 0 if report(console, folder, count, took) else 1
+
+
+def once(folder: Path, count: int, on_progress: Callable[[int], None]) -> None:
+    """Build the index in `folder`, unless it was."""
+    done = folder / f"built-{count}"
+    if not done.exists():
+        asyncio.run(_build(folder, count, on_progress))
+        done.touch()
 
 
 def _open(folder: Path, *, writer: bool) -> EmbeddedIndex:
