@@ -22,7 +22,7 @@ from schemas.notifications import Context, Decision, Notification
 from streams.errors import Failure, Invalid, Retryable
 from streams.sinks.alertmanager import Alertmanager
 from streams.sinks.apprise_sink import Apprise
-from streams.sinks.channel import Away, Channel, Job
+from streams.sinks.channel import Away, Channel, Job, Target
 from streams.sinks.guard import GuardedResolver, check_host, guarded_session, refusal
 from streams.sinks.http import post, retry_after
 from streams.sinks.webhook import Webhook
@@ -34,7 +34,14 @@ from tests.parts.session import missing
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def job(channel: Channel, config: alerting.Channel, *, resolved: bool = False, now_ms: int = TIME) -> Job:
+def job(
+    channel: Channel,
+    config: alerting.Channel,
+    *,
+    resolved: bool = False,
+    now_ms: int = TIME,
+    target: Target | None = None,
+) -> Job:
     alerts = [alert("Down", pod="a"), alert("Down", pod="b")]
     if resolved:
         alerts = [msgspec.structs.replace(a, state=Status.RESOLVED, ends_at_ms=TIME + 60_000) for a in alerts]
@@ -51,8 +58,9 @@ def job(channel: Channel, config: alerting.Channel, *, resolved: bool = False, n
         truncated=3,
         decided_at_ms=TIME,
     )
-    name = {WebhookConfig: "webhook", AppriseConfig: "apprise", AlertmanagerConfig: "alertmanager"}[type(config)]
-    (target,) = channel.targets(msgspec.structs.replace(Receiver(name="ops"), **{name: [config]}))
+    if target is None:
+        name = {WebhookConfig: "webhook", AppriseConfig: "apprise", AlertmanagerConfig: "alertmanager"}[type(config)]
+        (target,) = channel.targets(msgspec.structs.replace(Receiver(name="ops"), **{name: [config]}))
     return Job(notification=made, target=target, alerts=alerts, context=Context(), notes=[], now_ms=now_ms)
 
 
