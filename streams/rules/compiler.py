@@ -143,9 +143,9 @@ class Compiler:
 
     def _order(self, node: nodes.Compare, truth: bool) -> ast.expr:
         op = node.op if truth else {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}[node.op]
-        if isinstance(node.left, Path) and isinstance(node.right, nodes.Literal):
+        if isinstance(node.left, (Path, nodes.Size)) and isinstance(node.right, nodes.Literal):
             check = "type(V) is str" if isinstance(node.right.value, str) else "type(V) in NUMBERS"
-            return code(f"{check} and V {op} L", V=self._field(node.left), L=ast.Constant(node.right.value))
+            return code(f"{check} and V {op} L", V=self._value(node.left), L=ast.Constant(node.right.value))
         return code(f"ordered(A, B) and A {op} B", A=self._value(node.left), B=self._value(node.right))
 
     def _membership(self, node: nodes.Compare, truth: bool) -> ast.expr:

@@ -1,8 +1,9 @@
 """`make bench`: what a million log records cost, ours beside the peers on the same machine in the same run.
 
 Topic `logs` -> bulk requests taken by a null Elasticsearch that is the same for all, in turns. With `--all` also the
-ways in, search, the time from a record to its being searchable, and bytes on disk. `--write` keeps what was measured in
-gateway/cli/figures.json and renders docs/performance.md and its picture from it (`--render` alone renders).
+ways in, search, the time from a record to its being searchable, bytes on disk, and rules (`--rules`: these
+alone, with targets). `--write` keeps what was measured in gateway/cli/figures.json and renders docs/performance.md and
+its picture from it (`--render` alone renders).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from streams import topics
 from streams.kafka import client
 from streams.settings import Index, Kafka, Process, Settings, Tier
-from tests.bench import figures, more, report
+from tests.bench import figures, more, report, rules_report
 from tests.bench.peers import PEERS, Peer
 from tests.bench.records import produce
 from tests.bench.run import Measured, Stalled, measure, measure_embedded
@@ -46,6 +47,8 @@ def main(arguments: list[str]) -> int:
     if options.render:
         report.write(figures.load())
         return 0
+    if options.rules:
+        return _rules(options, console)
     found: dict[str, Any] = {"measured": figures.where(options.records)}
     with bars(console) as bar, broker() as part:
         topics.apply(part.kafka)
@@ -66,6 +69,8 @@ def main(arguments: list[str]) -> int:
     console.print(report.processed_line(found["processed"]))
     if options.all:
         found |= more.everything(options, console)
+        found["rules"] = rules_report.measure(console)
+        console.print(rules_report.table(found["rules"]))
     if options.write:
         report.write(figures.keep(found))
         console.print(f"written: {', '.join(map(str, report.FILES))}")
@@ -74,12 +79,21 @@ def main(arguments: list[str]) -> int:
     return 0 if good and more_done <= TARGET_PROCESSED_CPU_S else 1
 
 
+def _rules(options: argparse.Namespace, console: Console) -> int:
+    found = rules_report.measure(console)
+    console.print(rules_report.table(found))
+    if options.write:
+        report.write(figures.keep({"rules": found}))
+    return 0 if rules_report.met(found) else 1
+
+
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("tests.bench", description=__doc__)
     parser.add_argument("--records", type=int, default=2_000_000, help="records on the topic (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turns (%(default)s)")
     parser.add_argument("--peer", action="append", choices=list(PEERS), help="only these (ours is always among them)")
     parser.add_argument("--all", action="store_true", help="also ingest, search, latency and bytes on disk")
+    parser.add_argument("--rules", action="store_true", help="only what rules cost")
     parser.add_argument("--ingest-records", type=int, default=1_000_000, help="of a run of a way in (%(default)s)")
     parser.add_argument("--search-records", type=int, nargs="*", default=[1_000_000], help="in the index (%(default)s)")
     parser.add_argument("--search-folder", type=Path, help="where their indices are built and kept (default: nowhere)")

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tests.bench import sizing
+from tests.bench import rules_report, sizing
 from tests.bench.sizing import table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -117,6 +117,8 @@ def markdown(found: Mapping[str, Any]) -> str:
                 f"forward with acks: p50 {late['p50_s']} s, p95 {late['p95_s']} s, p99 {late['p99_s']} s."
             ),
         ]
+    if rules := found.get("rules"):
+        lines += rules_report.markdown(rules, table)
     if disk := found.get("index"):
         lines += [
             "",
