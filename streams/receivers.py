@@ -6,6 +6,7 @@ Secrets may stand in files (`url_file`, `credentials_file`, `password_file`); th
 from __future__ import annotations
 
 import base64
+import binascii
 import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -23,6 +24,7 @@ _APPRISE_SCHEMES = {
     "pushover": "pover", "slack": "slack", "sns": "sns", "telegram": "tgram", "victorops": "splunk",
     "webex": "wxteams",
 }  # fmt: skip
+_OUR_WEBHOOK = frozenset({"format", "signing_secrets", "signing_secret_files"})
 
 
 class Shared(NamedTuple):
@@ -86,13 +88,45 @@ def _plain(value: str) -> str:
 
 def _webhook(node: Node, files: Files) -> WebhookConfig:
     fields = node.fields()
-    _known(fields, {"url", "url_file", "send_resolved", "max_alerts", "http_config"})
+    _known(fields, {"url", "url_file", "send_resolved", "max_alerts", "http_config", *_OUR_WEBHOOK})
     return WebhookConfig(
         url=_secret(node, fields, "url", files, _http_url),
         authorization=_authorization(fields, files),
         send_resolved=_send_resolved(fields, True),
         max_alerts=fields["max_alerts"].number() if "max_alerts" in fields else 0,
+        format=fields["format"].checked(_webhook_format, "") if "format" in fields else "alertmanager",
+        signing_secrets=_signing_secrets(fields, files),
     )
+
+
+def _webhook_format(text: str) -> str:
+    if text not in ("alertmanager", "cloudevents"):
+        raise ValueError("expected alertmanager or cloudevents")
+    return text
+
+
+def _signing_secrets(fields: dict[str, Node], files: Files) -> list[str]:
+    given = [item.checked(_signing_secret, "") for item in _items(fields, "signing_secrets")]
+    read = [
+        item.checked(lambda path: _signing_secret(files.read(path)), "")
+        for item in _items(fields, "signing_secret_files")
+    ]
+    return given + read
+
+
+def _items(fields: dict[str, Node], name: str) -> list[Node]:
+    return list(fields[name].items()) if name in fields else []
+
+
+def _signing_secret(text: str) -> str:
+    """Source: github.com/standard-webhooks/standard-webhooks, spec/standard-webhooks.md: 24 to 64 random bytes."""
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
+    except binascii.Error:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError("expected whsec_ and the base64 of 24 to 64 bytes")
+    return text
 
 
 def _alertmanager(node: Node, files: Files) -> AlertmanagerConfig:

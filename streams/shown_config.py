@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 HIDDEN = "<secret>"
-NOTE = "# As loaded. Secrets are hidden; apprise_configs and alertmanager_configs (Eventsphere's own) are left out.\n"
-_OURS = ("apprise_configs", "alertmanager_configs")
+NOTE = "# As loaded. Secrets are hidden; what is Eventsphere's own (apprise_configs, slack_configs, ...) is left out.\n"
+_THEIRS = frozenset({"name", "email_configs", "webhook_configs"})
+_OUR_WEBHOOK = ("format", "signing_secrets", "signing_secret_files")
 _SECRETS = frozenset({"credentials", "password", "bearer_token", "auth_password", "smtp_auth_password"})
 
 
@@ -20,10 +21,12 @@ def shown(text: str, smtp_url: str) -> str:
     """`smtp_url`: of our settings; its host and sender are shown where Alertmanager has global ones."""
     data = yaml.safe_load(text)
     for receiver in data.get("receivers") or ():
-        for kind in _OURS:
-            receiver.pop(kind, None)
+        for kind in receiver.keys() - _THEIRS:
+            del receiver[kind]
         _hide(receiver)
         for webhook in receiver.get("webhook_configs") or ():
+            for ours in _OUR_WEBHOOK:
+                webhook.pop(ours, None)
             if "url_file" in webhook:
                 del webhook["url_file"]
                 webhook["url"] = f"http://{HIDDEN.strip('<>')}/"

@@ -1,20 +1,26 @@
-"""Channel `webhook`: Alertmanager's webhook payload, version 4, by a guarded POST.
+"""Channel `webhook`: Alertmanager's webhook payload, version 4, or a CloudEvent, by a guarded POST.
 
 Format: prometheus.io/docs/alerting/latest/configuration/#webhook_config. The notification's id goes along as
-`Idempotency-Key`, so that a receiver can tell a repeat.
+`Idempotency-Key`, so that a receiver can tell a repeat. With signing secrets the body is signed as Standard Webhooks
+has it (github.com/standard-webhooks/standard-webhooks), once for each of them.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from schemas.alerting import Receiver, WebhookConfig
 from schemas.alerts import AlertState, Status
 from schemas.base import encode, rfc3339
-from schemas.notifications import Notification
+from schemas.headers import DATASCHEMA
+from schemas.notifications import Notification, group_record_key
 from streams.sinks.channel import Job, Target, reference
 from streams.sinks.guard import guarded_session, host_of
 from streams.sinks.http import post
@@ -41,8 +47,14 @@ class Webhook:
         assert isinstance(config, WebhookConfig)  # noqa: S101
         if self._session is None:
             self._session = guarded_session(allow_private=self._allow_private)
-        body = encode(payload(job.notification, job.alerts, self._external_url, config.max_alerts))
-        await post(self._session, config.url, body, headers(job, config.authorization), now_s=job.now_ms / 1000)
+        head = headers(job, config.authorization)
+        if config.format == "cloudevents":
+            body = encode(event(job.notification, job.alerts, self._external_url))
+            head["Content-Type"] = "application/cloudevents+json"
+        else:
+            body = encode(payload(job.notification, job.alerts, self._external_url, config.max_alerts))
+        head |= signature(config.signing_secrets, head["Idempotency-Key"], job.now_ms // 1000, body)
+        await post(self._session, config.url, body, head, now_s=job.now_ms / 1000)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -66,6 +78,36 @@ def headers(job: Job, authorization: str) -> dict[str, str]:
     if authorization:
         out["Authorization"] = authorization
     return out
+
+
+def signature(secrets: Sequence[str], identity: str, now_s: int, body: bytes) -> dict[str, str]:
+    """`webhook-id`, `webhook-timestamp` (of this attempt), `webhook-signature`; nothing without secrets."""
+    if not secrets:
+        return {}
+    signed = identity.encode() + b"." + str(now_s).encode() + b"." + body
+    macs = [
+        hmac.new(base64.b64decode(each.removeprefix("whsec_")), signed, hashlib.sha256).digest() for each in secrets
+    ]
+    return {
+        "webhook-id": identity,
+        "webhook-timestamp": str(now_s),
+        "webhook-signature": " ".join("v1," + base64.b64encode(mac).decode() for mac in macs),
+    }
+
+
+def event(notification: Notification, alerts: Sequence[AlertState], external_url: str) -> dict[str, Any]:
+    """A CloudEvent 1.0, structured mode: the record of `notifications` with the alerts this channel is told about."""
+    return {
+        "specversion": "1.0",
+        "id": notification.id,
+        "type": "notification.send",
+        "source": external_url,
+        "subject": group_record_key(notification.tenant, notification.receiver, notification.group_key),
+        "time": rfc3339(notification.decided_at_ms),
+        "dataschema": DATASCHEMA.format(topic="notifications"),
+        "datacontenttype": "application/json",
+        "data": msgspec.structs.replace(notification, alerts=list(alerts)),
+    }
 
 
 def payload(

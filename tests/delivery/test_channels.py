@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,11 +15,13 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from gateway import signatures
 from schemas import alerting
 from schemas.alerting import AlertmanagerConfig, AppriseConfig, Receiver, WebhookConfig
 from schemas.alerts import Status
 from schemas.base import rfc3339
 from schemas.notifications import Context, Decision, Notification
+from streams.alerting import WrongConfig, parse
 from streams.errors import Failure, Invalid, Retryable
 from streams.sinks.alertmanager import Alertmanager
 from streams.sinks.apprise_sink import Apprise
@@ -113,6 +116,45 @@ async def test_a_webhook_gets_alertmanagers_payload() -> None:
     (shown,) = body["alerts"]
     assert shown["status"] == "firing"
     assert (shown["startsAt"], shown["endsAt"]) == (rfc3339(TIME), "0001-01-01T00:00:00Z")
+
+
+SECRETS = ["whsec_" + base64.b64encode(bytes([n] * 32)).decode() for n in (1, 2)]
+
+
+async def test_a_webhook_signs_with_each_of_its_keys() -> None:
+    seen: list[tuple[dict[str, str], bytes]] = []
+
+    async def take(request: web.Request) -> web.Response:
+        seen.append(({name.lower(): value for name, value in request.headers.items()}, await request.read()))
+        return web.Response(status=204)
+
+    async with http_server(take) as url:
+        channel = Webhook("https://es.example.org", allow_private=True)
+        config = WebhookConfig(url=url, format="cloudevents", signing_secrets=SECRETS)
+        assert await failure_of(channel, job(channel, config)) is None
+    ((headers, body),) = seen
+    for secret in SECRETS:
+        assert signatures.standard(headers, body, secret, TIME / 1000) == ""
+        assert signatures.standard(headers, body + b" ", secret, TIME / 1000) != ""
+    other = "whsec_" + base64.b64encode(bytes(32)).decode()
+    assert signatures.standard(headers, body, other, TIME / 1000) != ""
+    assert headers["content-type"] == "application/cloudevents+json"
+    event = json.loads(body)
+    assert (event["specversion"], event["id"], event["type"]) == ("1.0", "n1", "notification.send")
+    assert [each["labels"]["pod"] for each in event["data"]["alerts"]] == ["a", "b"]
+
+
+def test_webhooks_are_configured() -> None:
+    def read(more: str) -> WebhookConfig:
+        entry = f"webhook_configs: [{{url: 'https://x', {more}}}]"
+        return parse(f"route: {{receiver: ops}}\nreceivers: [{{name: ops, {entry}}}]\n").receivers[0].webhook[0]
+
+    config = read(f"format: cloudevents, signing_secrets: {SECRETS}")
+    assert (config.format, config.signing_secrets) == ("cloudevents", SECRETS)
+    assert SECRETS[0] not in repr(config)
+    for wrong in ("format: xml", "signing_secrets: [secret]", "signing_secrets: [whsec_c2hvcnQ=]"):
+        with pytest.raises(WrongConfig, match="expected"):
+            read(wrong)
 
 
 @pytest.mark.parametrize(

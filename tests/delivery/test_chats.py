@@ -188,6 +188,9 @@ def test_configuration() -> None:
     (receiver,) = loading.parse(CONFIG).receivers
     assert [each.kind for each in receiver.others] == ["dingtalk", "slack"]
     assert "SECx" not in repr(receiver)
+    shown = loading.parse(CONFIG).original
+    assert "SECx" not in shown
+    assert "hooks.slack.com" not in shown
     assert "access_token" not in repr(receiver)
     assert receiver.send_resolved
 
