@@ -61,8 +61,8 @@ class WebhookConfig(Channel, frozen=True, kw_only=True):
     """Alertmanager's webhook v4. `authorization`: the whole header value (`Bearer ...`, `Basic ...`), or empty.
 
     `max_alerts` 0: all of them; else the rest is counted in `truncatedAlerts`. `format`: `alertmanager` or
-    `cloudevents` (one event, structured mode). `signing_secrets`: `whsec_...`; each signs, so that a receiver may know either while
-    one replaces the other (Standard Webhooks).
+    `cloudevents` (one event, structured mode). `signing_secrets`: `whsec_...`; each signs, so that a
+    receiver may know either while one replaces the other (Standard Webhooks).
     """
 
     url: str

@@ -154,8 +154,8 @@ def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> Non
         ("receivers:\n- name: a\n- name: a", ":3: receivers[1]: a receiver named 'a' exists"),
         ("receivers:\n- email_configs: []", ":2: receivers[0]: a receiver needs a name"),
         (
-            "receivers:\n- name: a\n  slack_configs: [{}]",
-            ":3: receivers[0].slack_configs: not supported: write `apprise_c",
+            "receivers:\n- name: a\n  pagerduty_configs: [{}]",
+            ":3: receivers[0].pagerduty_configs: not supported: write `apprise_c",
         ),
         ("receivers:\n- name: a\n  carrier_pigeon: [{}]", ":3: receivers[0].carrier_pigeon: not supported; there are"),
         (
