@@ -175,7 +175,7 @@ FIVE = {"minutes": 5}
             [{"from": "1s"}],
         ),
         (
-            {"type": "change", "compare_key": "land", "ignore_null": True, "query_key": "user", "timeframe": {"days": 1}},
+            {"type": "change", "compare_key": "land", "ignore_null": True, "query_key": "user", "timeframe": FIVE},
             [(0, {"user": "a", "land": "x"}), (1, {"user": "b", "land": "y"}), (2, {"user": "a", "land": "z"})],
             [{"from": "2s", "labels": {"user": "a"}}],
         ),

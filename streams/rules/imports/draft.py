@@ -67,16 +67,20 @@ class Outcome(NamedTuple):
 def attempt(file: str, node: Node, name: str, make: Callable[[], Draft | list[Draft]]) -> list[Outcome]:
     """The outcomes of `make`, which raises Refused or complains through nodes. One rule there may be several here."""
     before = set(str(node.errors).splitlines())
+    refused: Refused | None = None
+    drafts: Draft | list[Draft] = []
     try:
         drafts = make()
-    except Refused as refused:
-        return [Outcome(file, refused.line, name, None, str(refused))]
+    except Refused as found:
+        refused = found
     except RecursionError:
-        return [Outcome(file, node.line, name, None, "nested too deeply")]
+        refused = Refused(node.line, "nested too deeply")
     for line in str(node.errors).splitlines():
         if line not in before:
             number, _, reason = line.removeprefix(f"{file}:").partition(":")
             return [Outcome(file, int(number), name, None, reason.strip())]
+    if refused:
+        return [Outcome(file, refused.line, name, None, str(refused))]
     return [Outcome(file, node.line, name, draft) for draft in ([drafts] if isinstance(drafts, Draft) else drafts)]
 
 

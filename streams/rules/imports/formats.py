@@ -10,3 +10,5 @@ class Format(StrEnum):
     """KubeSphere's `Rule` objects, of kube-events and of kube-auditing."""
     ELASTALERT = "elastalert"
     """Rule files of ElastAlert 2."""
+    SIGMA = "sigma"
+    """Sigma's rules and correlations."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.rules.imports import elastalert, kubesphere
+from streams.rules.imports import elastalert, kubesphere, sigma
 from streams.rules.imports.draft import Outcome, checked, named, slug, written
 from streams.rules.imports.formats import Format
 from streams.rules.imports.mapping import Mapped
@@ -55,25 +55,33 @@ def _below(folder: Path) -> list[Path]:
 
 def imported(files: Sequence[Text], format_: Format | None = None, mapped: Mapped | None = None) -> list[Outcome]:
     """What becomes of every rule of the files. `format_` None: guessed of each document."""
-    return [checked(each) for file in files for each in _of_file(file, format_, mapped or Mapped())]
+    mapped = mapped or Mapped()
+    out: list[Outcome] = []
+    together: list[tuple[str, Node]] = []
+    for file in files:
+        errors = Errors(file.name)
+        roots = read_all(file.text, file.name, errors)
+        out += _unread(file.name, errors)
+        for root in roots:
+            kind = format_ or guessed(root)
+            if kind is Format.SIGMA and not root.is_list and sigma.is_rule(root.fields()):
+                together.append((file.name, root))
+            else:
+                out += _of_document(file.name, root, kind, mapped)
+    out += sigma.outcomes(together, mapped)
+    return [checked(each) for each in out]
 
 
-def _of_file(file: Text, format_: Format | None, mapped: Mapped) -> Iterator[Outcome]:
-    errors = Errors(file.name)
-    roots = read_all(file.text, file.name, errors)
-    yield from _unread(file.name, errors)
-    for root in roots:
-        kind = format_ or guessed(root)
-        if kind is None:
-            yield Outcome(file.name, root.line, "", None, "not of a format known here: give --format")
-            continue
-        before = set(str(errors).splitlines())
-        found = list(_READERS[kind](file.name, root, mapped))
-        yield from found
-        if not found:
-            complaints = [line for line in str(errors).splitlines() if line not in before]
-            reason = complaints[0].split(": ", 1)[-1] if complaints else f"holds no rule of {kind}"
-            yield Outcome(file.name, root.line, "", None, reason)
+def _of_document(file: str, root: Node, kind: Format | None, mapped: Mapped) -> list[Outcome]:
+    if kind is None:
+        return [Outcome(file, root.line, "", None, "not of a format known here: give --format")]
+    before = set(str(root.errors).splitlines())
+    if found := list(_READERS[kind](file, root, mapped)):
+        return found
+    complaints = [line for line in str(root.errors).splitlines() if line not in before]
+    return [
+        Outcome(file, root.line, "", None, complaints[0].split(": ", 1)[-1] if complaints else f"no rule of {kind}")
+    ]
 
 
 def _unread(name: str, errors: Errors) -> Iterator[Outcome]:
@@ -86,6 +94,8 @@ def guessed(root: Node) -> Format | None:
     fields = {} if root.is_list or root.is_text else root.fields()
     if kubesphere.is_rule(fields):
         return Format.KUBE_EVENTS
+    if sigma.is_rule(fields):
+        return Format.SIGMA
     if elastalert.is_rule(fields):
         return Format.ELASTALERT
     return None
@@ -100,6 +110,7 @@ def _kubesphere(file: str, root: Node, _mapped: Mapped) -> Iterator[Outcome]:
 _READERS: dict[Format, Callable[[str, Node, Mapped], Iterable[Outcome]]] = {
     Format.KUBE_EVENTS: _kubesphere,
     Format.ELASTALERT: elastalert.outcomes,
+    Format.SIGMA: lambda _file, _root, _mapped: (),
 }
 
 

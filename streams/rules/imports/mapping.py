@@ -36,6 +36,7 @@ class Source(NamedTuple):
     input: str
     where: Condition = c.ALWAYS
     fields: Mapping[str, str] = {}
+    group_by: tuple[str, ...] = ()
     indexes: str = ""
     logsource: Mapping[str, str] = {}
 
@@ -51,6 +52,7 @@ class Mapped:
     sources: tuple[Source, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     text: tuple[str, ...] = TEXT
+    placeholders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of_index(self, name: str) -> Source | None:
         found = next((source for source in self.sources if source.of_index(name)), None)
@@ -66,17 +68,21 @@ def parse_mapping(text: str, file: str) -> tuple[Mapped, list[str]]:
     root = read(text, file, errors)
     if root is None:
         return Mapped(), str(errors).splitlines()
-    fields = root.known(("sources", "fields", "text"))
+    fields = root.known(("sources", "fields", "text", "placeholders"))
     out = Mapped(
         sources=tuple(_source(item) for item in fields["sources"].items()) if "sources" in fields else (),
         fields=fields["fields"].texts() if "fields" in fields else {},
         text=tuple(item.text() for item in fields["text"].items()) if "text" in fields else TEXT,
+        placeholders={
+            name: tuple(item.text() for item in node.items())
+            for name, node in (fields["placeholders"].fields() if "placeholders" in fields else {}).items()
+        },
     )
     return out, str(errors).splitlines()
 
 
 def _source(node: Node) -> Source:
-    fields = node.known(("index", "logsource", "input", "where", "fields"))
+    fields = node.known(("index", "logsource", "input", "where", "fields", "group_by"))
     if ("index" in fields) == ("logsource" in fields):
         node.fail("expected index or logsource")
     input_ = fields["input"].text() if "input" in fields else "logs"
@@ -88,6 +94,7 @@ def _source(node: Node) -> Source:
         input=input_,
         where=Condition(f"({where})") if where else c.ALWAYS,
         fields=fields["fields"].texts() if "fields" in fields else {},
+        group_by=tuple(item.text() for item in fields["group_by"].items()) if "group_by" in fields else (),
         indexes=fields["index"].text() if "index" in fields else "",
         logsource={name: value.lower() for name, value in said.items()},
     )
