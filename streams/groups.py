@@ -19,7 +19,9 @@ from schemas.notifications import Timing
 EMPTY_MS = 30_000
 """A group that ran empty keeps its rhythm that long, then it starts anew with `group_wait`."""
 TOLD_MS = 120 * 3_600_000
-"""What was told is forgotten after this, or after twice `repeat_interval` when that is sooner."""
+"""What was told is forgotten after this, or after twice `repeat_interval` when that is sooner: at the next sweep then."""
+SWEEP_MS = 15 * 60_000
+"""How often Alertmanager sweeps: until then it counts what it was told."""
 TOMBSTONE_MS = 3_600_000
 """How long the last `seq` of an alert that left its group is remembered: older records of it may be read again."""
 
@@ -87,7 +89,7 @@ def due_ms(entry: Entry) -> int:
 
 def told_ms(timing: Timing) -> int:
     """How long it counts what was told."""
-    return min(TOLD_MS, 2 * timing.repeat_interval_ms)
+    return min(TOLD_MS, 2 * timing.repeat_interval_ms) + SWEEP_MS
 
 
 def joined(group: Group, alert: AlertState, received_ms: int) -> Group:

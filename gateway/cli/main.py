@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli import (
+    alerts,
     archive,
     bench,
     context,
@@ -16,6 +17,7 @@ from gateway.cli import (
     dlq,
     index,
     process,
+    receivers,
     routes,
     rules,
     size,
@@ -125,6 +127,8 @@ app.add_typer(topics.app, name="topics")
 app.add_typer(rules.app, name="rules")
 app.add_typer(process.app, name="process")
 app.add_typer(routes.app, name="routes")
+app.add_typer(receivers.app, name="receivers")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(token.app, name="token")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(index.app, name="index")

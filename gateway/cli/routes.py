@@ -19,18 +19,39 @@ File = Annotated[
 def where(
     labels: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="The labels of an alert.")],
     config_file: File = "",
+    verify_receivers: Annotated[
+        str, typer.Option("--verify-receivers", metavar="A,B", help="End with code 1 when it is not these, in order.")
+    ] = "",
 ) -> None:
     """Say which receivers get an alert with these labels, and in which group: receiver, tab, group key.
 
-    Example: `eventsphere routes test severity=critical namespace=shop`
+    Examples: `eventsphere routes test severity=critical namespace=shop` ·
+    `eventsphere routes test --verify-receivers pager,team severity=critical`
     """
-    from streams.routing import destinations
+    from streams.routing import destinations, routes_of
 
-    pairs = dict(label.partition("=")[::2] for label in labels)
-    if wrong := [label for label in labels if "=" not in label]:
-        context.fail(f"{wrong[0]!r}: expected NAME=VALUE", 2)
-    for to in destinations(_config(config_file).route, pairs):
+    root, pairs = _config(config_file).route, _pairs(labels)
+    for to in destinations(root, pairs):
         typer.echo(f"{to.route.receiver}\t{to.group_key}")
+    receivers = [route.receiver for route in routes_of(root, pairs)]
+    if verify_receivers and receivers != [name.strip() for name in verify_receivers.split(",")]:
+        context.fail(f"expected {verify_receivers}, it goes to {','.join(receivers)}")
+
+
+def _pairs(labels: list[str]) -> dict[str, str]:
+    """Labels as amtool takes them: `name=value`, quotes optional."""
+    from streams.matching import parse_matcher
+
+    pairs = {}
+    for label in labels:
+        try:
+            matcher = parse_matcher(label)
+        except ValueError as error:
+            context.fail(f"{label!r}: expected NAME=VALUE: {error}", 2)
+        if matcher.is_regex or not matcher.is_equal:
+            context.fail(f"{label!r}: expected NAME=VALUE, an alert has its labels", 2)
+        pairs[matcher.name] = matcher.value
+    return pairs
 
 
 @app.command()

@@ -19,6 +19,8 @@ import yaml
 from confluent_kafka import Producer
 
 from agents.keep_alert_state import KeepAlertState
+from gateway.am_diff import differences
+from gateway.cli.alerts import of_topics, of_url
 from schemas.alerts import Alert
 from schemas.base import rfc3339
 from streams.episodes import Entry
@@ -26,7 +28,7 @@ from streams.kafka import client
 from streams.settings import Hook, Kafka
 from streams.state import State
 from tests.gateway.serving import Served, eventually, serving
-from tests.parts.monitoring import amtool
+from tests.parts.monitoring import alertmanager, amtool
 from tests.parts.process import Missing
 from tests.parts.session import missing
 
@@ -404,3 +406,40 @@ def test_reload_takes_a_good_configuration_and_refuses_a_bad_one(world: World) -
     assert world.served.http.post("/-/reload", headers=world.served.admin).status_code == 200
     assert receivers() == ["team", "other", "pager"]
     assert [record.key for record in world.served.records("platform.control")] == [b"alerting.changed"]
+
+
+def test_differences_to_a_real_alertmanager_are_found(world: World) -> None:
+    both = {"alertname": "Both", "cluster": "d"}
+    _post(world, [{"labels": both | {"severity": severity}} for severity in ("page", "warning")])
+    silence = {
+        "matchers": [
+            {"name": "alertname", "value": "Bo.*", "isRegex": True},
+            {"name": "cluster", "value": "x", "isRegex": False},
+        ],
+        "startsAt": rfc3339(time.time_ns() // 1_000_000),
+        "endsAt": "2099-01-01T00:00:00.000Z",
+        "createdBy": "a",
+        "comment": "c",
+    }
+    assert world.served.http.post("/api/v2/silences", json=silence, headers=world.served.admin).status_code == 200
+    world.settle()
+    eventually(lambda: world.names().count("Both") == 2)
+    ours = of_topics(world.served.settings, "")
+    text = "global: {smtp_smarthost: 'localhost:25', smtp_from: a@b.c}\n"
+    text += CONFIG.replace('    apprise_configs: [{url: "slack://s3cret/token"}]\n', "")
+    try:
+        with alertmanager(text, alone=True) as url, httpx.Client(base_url=url, timeout=30) as other:
+            copied = [{name: each[name] for name in ("labels", "annotations", "startsAt")} for each in ours.alerts]
+            assert other.post("/api/v2/alerts", json=copied).status_code == 200
+            for each in ours.silences:
+                made = {name: each[name] for name in silence}
+                if each["status"]["state"] != "expired":
+                    assert other.post("/api/v2/silences", json=made).status_code == 200
+            eventually(lambda: differences(ours, of_url(url, {})) == [])
+            other.post("/api/v2/alerts", json=[{"labels": {"alertname": "Theirs", "severity": "page"}}])
+            found = differences(ours, of_url(url, {}))
+    except Missing as error:
+        missing("alertmanager", str(error))
+    alert, group = found
+    assert alert == ("alert", "{alertname=Theirs, severity=page}", "", "active -> pager")
+    assert group[:3] == ("group", "pager {alertname=Theirs, severity=page}", "")
