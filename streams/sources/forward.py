@@ -18,7 +18,8 @@ from streams.disk import DiskWatch
 from streams.process.held import Documents
 from streams.settings import Forward
 from streams.sources.durable import BulkDurable
-from streams.sources.forward_connection import Connection, Shared
+from streams.sources.forward_connection import Connection
+from streams.sources.forward_delivery import Shared
 from streams.sources.forward_settings import address, cannot_listen, check, tls
 
 log = structlog.get_logger(__name__)
@@ -26,7 +27,8 @@ log = structlog.get_logger(__name__)
 SOURCE = "forward"
 CLOSE_S = 2.0
 BACKLOG = 256
-STREAM_BUFFER_BYTES = 256 << 10
+STREAM_BUFFER_BYTES = 1
+"""Of a connection nobody reads from nothing is taken off the network but what comes at once with the last read."""
 
 
 class ForwardServer:

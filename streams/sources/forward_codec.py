@@ -45,14 +45,18 @@ class Chunk(NamedTuple):
     ack: bytes = b""
 
 
+READ_BYTES = 64 << 10
+"""The unpacker's buffer to begin with. Left to itself it takes a mebibyte, for every connection there is."""
+
+
 class Splitter:
     """Cuts a byte stream into frames; holds at most `limit` bytes of an unfinished one."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._unpacker = msgpack.Unpacker(max_buffer_size=limit)
         self._buffer = bytearray()
-        self._base = 0
+        self._largest = 0
+        self._begin()
         self.error: Invalid | None = None
         """Why nothing more can be read, after the frames `feed` returned."""
 
@@ -70,6 +74,7 @@ class Splitter:
         if len(self._buffer) > self._limit:
             self.error = Invalid("frame_too_large", f"a frame of more than {self._limit} bytes")
             return []
+        self._largest = max(self._largest, len(self._buffer))
         self._unpacker.feed(data)
         frames: list[bytes] = []
         start = 0
@@ -90,7 +95,21 @@ class Splitter:
                 start = end
         del self._buffer[:start]
         self._base += start
+        if frames and self._largest > READ_BYTES:
+            self._begin()
         return frames
+
+    def _begin(self) -> None:
+        """With a new unpacker, of the unfinished frame alone: one that had a large frame keeps its buffer for ever."""
+        self._unpacker = msgpack.Unpacker(max_buffer_size=self._limit, read_size=min(READ_BYTES, self._limit))
+        self._unpacker.feed(self._buffer)
+        self._base = 0
+        self._largest = 0
+
+    def close(self) -> None:
+        """Let go of everything: whoever holds this may live on for a while."""
+        self._buffer = bytearray()
+        self._begin()
 
 
 def parse(frame: bytes) -> Chunk:
@@ -140,6 +159,11 @@ def _identified(chunk: Chunk, raw: msgspec.Raw | None) -> Chunk:
     if text is None or not 0 < len(text) <= MAX_CHUNK_ID_BYTES:
         raise Invalid("bad_option", f"option chunk is a string of 1 to {MAX_CHUNK_ID_BYTES} bytes")
     return chunk._replace(chunk=bytes(text).decode("utf-8", "backslashreplace"), ack=ACK + bytes(raw))
+
+
+def compressed(frame: bytes) -> bool:
+    """Whether it seems to say that its entries are: without looking at more than its end, where options stand."""
+    return b"compressed" in frame[-2 * MAX_CHUNK_ID_BYTES :]
 
 
 class Refused(Invalid):

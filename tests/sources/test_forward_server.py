@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,6 +226,45 @@ async def test_a_noisy_sender_does_not_silence_the_others(platform_kafka: Kafka)
             stuck.set()
             await asyncio.gather(*senders)
         assert forward._shared.gate.held == 0
+
+
+async def test_what_nobody_waits_for_any_more_is_given_up(
+    platform_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that asked for an ack and left sends it again; one that asked for none left it to us."""
+    monkeypatch.setattr("streams.sources.forward_connection.GONE_S", 0.1)
+    with reading(platform_kafka) as reader:
+        async with server(platform_kafka) as forward:
+            away = asyncio.Event()
+            send_bulks = forward._durable.send_bulks
+
+            async def later(bulks: Any) -> Any:
+                await away.wait()
+                return await send_bulks(bulks)
+
+            forward._durable.send_bulks = later  # type: ignore[method-assign]
+
+            def leave(**option: Any) -> None:
+                with Sender(forward.port) as sender:
+                    sender.send(frame("packed", "t", [[1, {"asked": bool(option)}]] * 100, **option))
+
+            await off(leave)
+            await until(lambda: forward._shared.gate.held > 0)
+            kept = forward._shared.gate.held
+            for number in range(5):
+                await off(partial(leave, chunk=f"c{number}"))
+            await until(lambda: forward._shared.gate.held > kept)
+            await until(lambda: forward._shared.gate.held == kept)
+            away.set()
+            await off(reader.wait_count, 100)
+            await until(lambda: forward._shared.gate.held == 0)
+        assert values(reader, "asked") == [False] * 100
+
+
+async def until(done: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not done():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def test_tls_and_client_certificates(platform_kafka: Kafka, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from schemas.base import digest
@@ -110,6 +112,43 @@ def test_it_ends_while_kafka_is_away_and_acks_nothing() -> None:
             assert time.monotonic() - before < 3 * STOP_S
             with pytest.raises((EOFError, ConnectionError)):
                 sender.receive()
+
+
+@pytest.mark.parametrize("mode", [pytest.param("packed", marks=pytest.mark.long), "gzip"])
+def test_its_memory_is_bounded_while_kafka_is_away_and_senders_do_not_wait(mode: str) -> None:
+    """Forty connections send whatever is taken: what they fill is twice what may be in flight, and no more."""
+    port, gone = free_ports(2)
+    limit = 16 << 20
+    settings = local(Kafka(bootstrap_servers=f"127.0.0.1:{gone}"), port)
+    settings = settings.model_copy(update={"forward": Forward(port=port, max_in_flight_bytes=limit, processes=1)})
+    entries = [[1, {"log": f"{random.random()} a line that is written {number} times " * 6}] for number in range(1000)]
+    data = frame(mode, "t", entries, chunk="c")
+    with sources(settings) as process, ExitStack() as stack:
+        assert process.ready()
+        before = psutil.Process(process.pid).memory_info().rss
+        senders = [stack.enter_context(Sender(port)) for _ in range(40)]
+        taken, still = 0, time.monotonic()
+        for each in senders:
+            each.socket.setblocking(False)
+        while time.monotonic() - still < 1:
+            sent = sum(_as_much_as_goes(each, data) for each in senders)
+            if sent:
+                taken, still = taken + sent, time.monotonic()
+            time.sleep(0.05)
+        grown = psutil.Process(process.pid).memory_info().rss - before
+        assert taken > limit, "it was not full"
+        assert grown < 3 * limit + (32 << 20), f"{grown >> 20} MiB"
+
+
+def _as_much_as_goes(sender: Sender, data: bytes) -> int:
+    """Frame after frame, as far as they are taken now."""
+    sent = 0
+    with suppress(BlockingIOError):
+        while True:
+            place = getattr(sender, "place", 0)
+            done = sender.socket.send(data[place:])
+            sent, sender.place = sent + done, (place + done) % len(data)  # type: ignore[attr-defined]
+    return sent
 
 
 def test_wrong_settings_are_named() -> None:
