@@ -137,8 +137,13 @@ class Rule(Event, frozen=True, kw_only=True):
 
     name: str
     input: str
-    """The topic whose records it looks at."""
+    """The topic whose records it looks at; of several, the first."""
+    inputs: tuple[str, ...] = ()
+    """All of them, where there are several."""
     where: str
+    """Must hold of each record, whatever topic it is of."""
+    wheres: tuple[tuple[str, str], ...] = ()
+    """(input, condition): must hold of its records, besides `where`."""
     level: Level = Level.CLUSTER
     group_by: tuple[str, ...] = ()
     type: Detection = Detection.ANY
@@ -150,7 +155,11 @@ class Rule(Event, frozen=True, kw_only=True):
     match: str = ""
     steps: tuple[str, ...] = ()
     """Conditions; `where` must hold with each of them."""
+    step_inputs: tuple[str, ...] = ()
+    """The topic of each of `steps` and of `unless`, where they name theirs; empty: any of the rule's."""
     unless: str = ""
+    keys: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """(label, (input, field)...): more labels that tell alerts apart, from another field in each topic."""
     aggregate: Aggregate = Aggregate.AVG
     above: float | None = None
     below: float | None = None
@@ -198,6 +207,15 @@ class Rule(Event, frozen=True, kw_only=True):
         return named + SHADOW if self.mode is Mode.SHADOW else named
 
     @property
+    def topics(self) -> tuple[str, ...]:
+        return self.inputs or (self.input,)
+
+    @property
+    def clock(self) -> str:
+        """Whose time it goes by: the topic's, or that of all of its topics together, joined by +."""
+        return "+".join(sorted(set(self.topics)))
+
+    @property
     def hash(self) -> str:
         """Changes when windows kept under the old text would be wrong under the new; not with words for people."""
         return digest(
@@ -210,6 +228,10 @@ class Rule(Event, frozen=True, kw_only=True):
     def _newer(self) -> tuple[str, ...]:
         """What rules got later, only where it is used."""
         found = {
+            "inputs": "\0".join(self.inputs),
+            "wheres": str(self.wheres),
+            "steps": "\0".join(self.step_inputs),
+            "keys": str(self.keys),
             "severities": str(self.severities),
             "query": self.query and f"{self.query}\0{self.above}\0{self.below}\0{self.every_ms}",
             "on_no_data": self.on_no_data if self.on_no_data is not Without.OK else "",

@@ -52,3 +52,12 @@ def _advanced(clock: Clock, said: list[Mark], partitions: int) -> Clock:
         back_ms=back,
         heard_ms=min((at for _, at in marks.values()), default=0),
     )
+
+
+def together(clocks: list[Clock]) -> Clock:
+    """The time of several topics: that of the one that is least far."""
+    return Clock(
+        live_ms=min(clock.live_ms for clock in clocks),
+        back_ms=min(clock.back_ms for clock in clocks),
+        heard_ms=min(clock.heard_ms for clock in clocks),
+    )

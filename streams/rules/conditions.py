@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from schemas.rule_document import Aggregate, Detection, Rule
 from streams.rules.inputs import INPUTS
-from streams.rules.nodes import All, Node
+from streams.rules.nodes import All, Literal, Node
 from streams.rules.parser import parse, parse_path
 from streams.rules.paths import at
 from streams.rules.subject import text
@@ -21,35 +21,47 @@ class Carried(NamedTuple):
     term: str = ""
 
 
+ALWAYS = Literal(True)
 Read = Callable[[Mapping[str, Any], list[int]], Carried | None]
 """(record, which conditions of the rule are true of it) -> what the match carries; None: it is no match."""
 
 
 def conditions(rule: Rule) -> list[Node]:
-    """In the order of `Match.steps`."""
-    aliases = INPUTS[rule.input].aliases
+    """All of them, over all its topics: what can go wrong with any, goes wrong here."""
+    return [tree for topic in rule.topics for _, tree in asked(rule, topic)]
+
+
+def asked(rule: Rule, topic: str) -> list[tuple[int, Node]]:
+    """What is asked of records of one topic: (which of the rule's conditions, as in `Match.steps`; the condition)."""
+    aliases = INPUTS[topic].aliases
     where = parse(rule.where, aliases)
+    for of, text_ in rule.wheres:
+        if of == topic:
+            where = _both(where, parse(text_, aliases))
     if rule.type is Detection.PERCENTAGE_MATCH:
-        return [where, _both(where, parse(rule.match, aliases))]
+        return [(0, where), (1, _both(where, parse(rule.match, aliases)))]
     if rule.steps:
         steps = [*rule.steps, *([rule.unless] if rule.unless else [])]
-        return [_both(where, parse(step, aliases)) for step in steps]
-    return [where]
+        of_topic = [step for step in range(len(steps)) if not rule.step_inputs or rule.step_inputs[step] == topic]
+        return [(step, _both(where, parse(steps[step], aliases))) for step in of_topic]
+    return [(0, where)]
 
 
 def _both(left: Node, right: Node) -> Node:
+    if left == ALWAYS or right == ALWAYS:
+        return right if left == ALWAYS else left
     operands: list[Node] = []
     for each in (left, right):
         operands += each.operands if isinstance(each, All) else (each,)
     return All(tuple(operands))
 
 
-def reader(rule: Rule) -> Read:
+def reader(rule: Rule, topic: str) -> Read:
     if rule.type is Detection.PERCENTAGE_MATCH:
         return lambda _record, steps: Carried(value=100.0 if 1 in steps else 0.0) if 0 in steps else None
     if not rule.field:
         return lambda _record, _steps: Carried()
-    parts = parse_path(rule.field, INPUTS[rule.input].aliases).parts
+    parts = parse_path(rule.field, INPUTS[topic].aliases).parts
     if rule.type is Detection.METRIC and rule.aggregate is not Aggregate.COUNT:
         return lambda record, _steps: _number(at(record, parts))
     values = frozenset(rule.values)

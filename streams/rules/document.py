@@ -11,12 +11,13 @@ from schemas.alerts import NO_TENANT
 from schemas.rule_document import LEVEL_LABELS, Detection, Level, Mode, Rule
 from streams.rules import nodes, templates
 from streams.rules.cases import tests_of
-from streams.rules.inputs import INPUTS, METRICS, Input, check_fields
+from streams.rules.inputs import INPUTS, METRICS, Input
 from streams.rules.lexer import SyntaxProblem
+from streams.rules.macros import DEFINITIONS, Definitions
 from streams.rules.metric_fields import METRIC_FIELDS, MetricFields
 from streams.rules.parser import parse_path
 from streams.rules.subject import LABELS
-from streams.rules.typed_fields import TypedFields, condition
+from streams.rules.typed_fields import NONE, TypedFields, condition, field_path
 from streams.rules.types import OWN
 from streams.yaml_nodes import Errors, Node, one_of, read
 
@@ -32,7 +33,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 _FIELDS = (
     "alert", "name", "input", "where", "level", "group_by", "type", "for", "keep_firing_for",
     "lateness", "severity", "labels", "annotations", "tenant", "enabled", "mode", "tests", "owner", "limit",
-    "on_no_data", *METRIC_FIELDS, *OWN,
+    "on_no_data", *DEFINITIONS, *METRIC_FIELDS, *OWN,
 )  # fmt: skip
 
 
@@ -42,11 +43,12 @@ def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
     root = read(text, file, errors)
     rules: list[Rule] = []
     if root is not None:
-        fields = root.known(("groups",))
+        fields = root.known(("groups", *DEFINITIONS))
+        names = NONE.read(fields)
         if "groups" not in fields and not errors:
             root.fail("expected groups: a list of groups, each with name and rules")
         for group in fields["groups"].items() if "groups" in fields else ():
-            rules += _group(group, file)
+            rules += _group(group, file, names)
     _distinct(rules, errors)
     return ([] if errors else rules), str(errors).splitlines()
 
@@ -66,7 +68,7 @@ def parse_rule(text: str, file: str) -> tuple[Rule | None, list[str]]:
     return (None if errors else rule), str(errors).splitlines()
 
 
-def _group(node: Node, file: str) -> list[Rule]:
+def _group(node: Node, file: str, names: Definitions) -> list[Rule]:
     fields = node.known(("name", "rules"))
     name = fields["name"].text() if "name" in fields else ""
     if not name:
@@ -76,7 +78,7 @@ def _group(node: Node, file: str) -> list[Rule]:
         if count >= MAX_RULES:
             item.fail(f"more than {MAX_RULES} rules in a group")
             break
-        if rule := _Reader(item).rule(name, file):
+        if rule := _Reader(item, names).rule(name, file):
             out.append(rule)
     return out
 
@@ -92,9 +94,10 @@ def _distinct(rules: list[Rule], errors: Errors) -> None:
 class _Reader:
     """Reads one rule; complains through its nodes and goes on."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, names: Definitions = NONE) -> None:
         self._node = node
         self._fields = node.known(_FIELDS)
+        self._names = names.read(self._fields) if any(name in self._fields for name in DEFINITIONS) else names
 
     def rule(self, group: str, file: str) -> Rule | None:
         fields = self._fields
@@ -126,17 +129,18 @@ class _Reader:
         return MetricFields(self._node, self._fields).read()
 
     def _over_records(self) -> dict[str, Any]:
-        source = self._input()
+        sources = self._inputs()
         for name in METRIC_FIELDS:
             if name in self._fields:
                 self._fields[name].fail(f"belongs to input: {METRICS}")
-        typed = TypedFields(self._node, self._fields, source)
+        typed = TypedFields(self._node, self._fields, sources, self._names)
         level = self._choice("level", Level, Level.CLUSTER)
         return {
-            "input": source.topic if source else "",
-            "where": self._where(source),
+            "input": sources[0].topic if sources else "",
+            "inputs": tuple(source.topic for source in sources) if len(sources) > 1 else (),
+            **self._where(sources),
             "level": level,
-            "group_by": self._group_by(level, source),
+            **self._group_by(level, sources),
             **typed.read(self._type()),
             "for_ms": typed.duration("for", 0),
             "lateness_ms": typed.duration("lateness", -1),
@@ -173,46 +177,99 @@ class _Reader:
 
         return self._fields[name].checked(one_of(kinds), default)
 
-    def _input(self) -> Input | None:
-        if "input" not in self._fields:
+    def _inputs(self) -> list[Input]:
+        """Of `input`, one or a list; without it, those that the steps name."""
+        nodes = self._named_inputs()
+        if not nodes:
             self._node.fail(f"expected input: one of {', '.join(ALL)}")
-            return None
-        text = self._fields["input"].text()
-        if text and text not in INPUTS:
-            self._fields["input"].fail(f"expected one of {', '.join(ALL)}, not {text[:40]!r}")
-        return INPUTS.get(text)
+        out: dict[str, Input] = {}
+        for node in nodes:
+            text = node.text()
+            if text and text not in INPUTS:
+                node.fail(f"expected one of {', '.join(ALL)}, not {text[:40]!r}")
+            if text in INPUTS:
+                out[text] = INPUTS[text]
+        return list(out.values())
 
-    def _where(self, source: Input | None) -> str:
+    def _named_inputs(self) -> list[Node]:
+        if "input" in self._fields:
+            node = self._fields["input"]
+            return list(node.items()) if node.is_list else [node]
+        nodes: list[Node] = []
+        for name in ("steps", "counts", "unless"):
+            if name in self._fields:
+                node = self._fields[name]
+                nodes += node.items() if node.is_list else [node] if name == "unless" else node.fields().values()
+        fields = [node.fields() for node in nodes if not node.is_text]
+        return [each["input"] for each in fields if "input" in each]
+
+    def _where(self, sources: list[Input]) -> dict[str, Any]:
+        """One condition, or one for each input. Rules whose steps name their inputs need none."""
         if "where" not in self._fields:
-            self._node.fail("expected where: a condition on the record")
-            return ""
-        return condition(self._fields["where"], source)
+            if "input" in self._fields:
+                self._node.fail("expected where: a condition on the record")
+            return {"where": "true"}
+        node = self._fields["where"]
+        if node.is_text:
+            return {"where": condition(node, sources, self._names)}
+        of = node.known([source.topic for source in sources])
+        for source in sources:
+            if source.topic not in of:
+                node.fail(f"expected a condition for {source.topic} as well")
+        wheres = tuple((name, condition(each, [INPUTS[name]], self._names)) for name, each in of.items())
+        return {"where": "true", "wheres": wheres}
 
     def _type(self) -> Detection:
         windowed = "count" in self._fields or "within" in self._fields
         return self._choice("type", Detection, Detection.FREQUENCY if windowed else Detection.ANY)
 
-    def _group_by(self, level: Level, source: Input | None) -> tuple[str, ...]:
+    def _group_by(self, level: Level, sources: list[Input]) -> dict[str, Any]:
         out: list[str] = []
+        keys: list[tuple[str, tuple[tuple[str, str], ...]]] = []
         names = set(LEVEL_LABELS[level])
         for item in self._fields["group_by"].items() if "group_by" in self._fields else ():
+            if not item.is_text:
+                keys += self._keys(item, names, sources)
+                continue
             text = item.text()
             name = text
             if text not in LABELS:
-                try:
-                    path = parse_path(text, source.aliases if source else None)
-                    check_fields(path, source.struct if source else None)
-                    name = label_name(path)
-                except SyntaxProblem as problem:
-                    item.fail(f"expected one of {', '.join(LABELS)}, or a field of the record: {problem}")
+                text = field_path(item, sources, self._names)
+                name = self._label_of(text, sources)
             if name in names and text not in LEVEL_LABELS[level]:
                 item.fail(f"would give the label {name} twice")
             if name not in names:
                 out.append(text)
             names.add(name)
-        if len(out) > MAX_LABELS:
+        if len(out) + len(keys) > MAX_LABELS:
             self._fields["group_by"].fail(f"more than {MAX_LABELS} labels")
-        return tuple(out)
+        return {"group_by": tuple(out), "keys": tuple(keys)}
+
+    def _label_of(self, text: str, sources: list[Input]) -> str:
+        try:
+            return label_name(parse_path(text, sources[0].aliases if sources else None))
+        except SyntaxProblem:
+            return text  # it was complained about
+
+    def _keys(self, item: Node, names: set[str], sources: list[Input]) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+        """`{label: field}`, or `{label: {input: field, ...}}`."""
+        out = []
+        for name, node in item.fields().items():
+            if not _LABEL.fullmatch(name) or name in ("alertname", "severity", *LABELS):
+                node.fail("expected the name of a label that is no other's: letters, digits and _")
+            if name in names:
+                node.fail(f"would give the label {name} twice")
+            names.add(name)
+            if node.is_text:
+                text = field_path(node, sources, self._names)
+                out.append((name, tuple((source.topic, text) for source in sources)))
+                continue
+            of = node.known([source.topic for source in sources])
+            for source in sources:
+                if source.topic not in of:
+                    node.fail(f"expected a field for {source.topic} as well")
+            out.append((name, tuple((t, field_path(each, [INPUTS[t]], self._names)) for t, each in of.items())))
+        return out
 
     def _labels(self) -> dict[str, str]:
         out = {}

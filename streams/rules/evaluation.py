@@ -20,7 +20,7 @@ from streams.record import Outgoing
 from streams.rules import detection
 from streams.rules import window as windows
 from streams.rules.alert import SHADOW_TOPIC, observation, outgoing
-from streams.rules.clock import UNHEARD, Clock, heard
+from streams.rules.clock import UNHEARD, Clock, heard, together
 from streams.rules.matching import window_id
 from streams.rules.ruleset import RuleSet
 from streams.rules.waiting import Waiting
@@ -56,6 +56,7 @@ class Evaluation:
         self.out: list[Outgoing] = []
         self._lateness_ms = lateness_ms
         self._waiting = Waiting()
+        self._several = {rule.clock for rule in rules.rules.values() if rule.inputs}
         entry = state.get(CLOCKS)
         self._clocks = (entry.clocks if entry else None) or {}
         self._derive()
@@ -77,8 +78,11 @@ class Evaluation:
     def _rule(self, window: Window) -> Rule | None:
         return self.rules.rules[window.rule] if self.rules.hashes.get(window.rule) == window.rule_hash else None
 
-    def _clock(self, topic: str) -> Clock:
-        return self._clocks.get(topic, UNHEARD)
+    def _clock(self, name: str) -> Clock:
+        """Of a topic, or of several that one rule looks at (`Rule.clock`)."""
+        if name in self._clocks or "+" not in name:
+            return self._clocks.get(name, UNHEARD)
+        return together([self._clocks.get(topic, UNHEARD) for topic in name.split("+")])
 
     def _lateness(self, rule: Rule) -> int:
         return rule.lateness_ms if rule.lateness_ms >= 0 else self._lateness_ms
@@ -99,7 +103,7 @@ class Evaluation:
         for id_, hit in hits:
             window = self._window(id_)
             rule = self._rule(window) if window else None
-            self._waiting.add(id_, hit, rule.input if rule else "", self._lateness(rule) if rule else 0)
+            self._waiting.add(id_, hit, rule.clock if rule else "", self._lateness(rule) if rule else 0)
         for id_, window in gone if self.rules.complete else ():
             self._retire(id_, window)
 
@@ -149,14 +153,14 @@ class Evaluation:
             term=match.term,
             steps=match.steps,
             seen_ms=match.seen_ms,
-            late=match.time_ms < self._clock(rule.input).live_ms - lateness,
+            late=match.time_ms < self._clock(rule.clock).live_ms - lateness,
             labels=match.labels,
         )
         if hit.late:
             MATCHES_LATE.inc()
         self._state[f"w/{id_}"] = Entry(window=window)
         self._state[_hit_key(id_, hit)] = Entry(hit=hit)
-        self._waiting.add(id_, hit, rule.input, lateness)
+        self._waiting.add(id_, hit, rule.clock, lateness)
         self._watch(id_, window)
         if self._waiting.count > MAX_WAITING:
             MATCHES_DROPPED.labels("not_waited_for").inc()
@@ -167,8 +171,8 @@ class Evaluation:
     def progress(self, progress: Progress) -> None:
         self._clocks = heard(self._clocks, progress)
         looked_at = set(self._waiting.late)
-        for topic, clock in self._clocks.items():
-            looked_at |= self._waiting.pop_due(topic, clock.live_ms)
+        for name in {*self._clocks, *self._several}:
+            looked_at |= self._waiting.pop_due(name, self._clock(name).live_ms)
         for id_ in sorted(looked_at):
             self._evaluate(id_, None)
         now_ms = min((clock.heard_ms for clock in self._clocks.values()), default=0)
@@ -182,7 +186,7 @@ class Evaluation:
         if window is None or rule is None:
             return
         lateness = self._lateness(rule)
-        clock = self._clock(rule.input)
+        clock = self._clock(rule.clock)
         live = clock.live_ms - lateness
         back = min(live, clock.back_ms - lateness)
 
@@ -214,7 +218,7 @@ class Evaluation:
             if hit.late:
                 self._waiting.late.add(id_)
             else:
-                self._waiting.due(id_, rule.input, hit.time_ms + lateness)
+                self._waiting.due(id_, rule.clock, hit.time_ms + lateness)
                 break
 
     def _say(self, alert: Alert, window: Window) -> None:
@@ -231,7 +235,7 @@ class Evaluation:
         if is_late(window):
             self._waiting.late.add(id_)
         elif (due_ms := detection.due_ms(window, rule)) is not None:
-            self._waiting.due(id_, rule.input, due_ms + self._lateness(rule))
+            self._waiting.due(id_, rule.clock, due_ms + self._lateness(rule))
 
     # ends
 

@@ -15,7 +15,8 @@ import orjson
 
 from schemas.rule_document import LEVEL_LABELS, Rule
 from streams.rules.compiler import Evaluate, compile_all
-from streams.rules.conditions import conditions, reader
+from streams.rules.conditions import asked as conditions_of
+from streams.rules.conditions import reader
 from streams.rules.document import label_name
 from streams.rules.inputs import INPUTS, Input
 from streams.rules.parser import parse_path
@@ -46,11 +47,20 @@ class Grouping(NamedTuple):
         return out
 
 
-def grouping(rule: Rule) -> Grouping:
+def grouping(rule: Rule, topic: str) -> Grouping:
+    """Of records of one of the rule's topics: the labels are the same for all."""
     level = LEVEL_LABELS[rule.level]
     more = [name for name in rule.group_by if name in LABELS]
-    paths = [parse_path(name, INPUTS[rule.input].aliases) for name in rule.group_by if name not in LABELS]
-    return Grouping((*level, *more), level[-1], tuple((label_name(path), path.parts) for path in paths))
+    texts = [(_label(rule, name), name) for name in rule.group_by if name not in LABELS]
+    texts += [(label, dict(fields)[topic]) for label, fields in rule.keys]
+    aliases = INPUTS[topic].aliases
+    return Grouping(
+        (*level, *more), level[-1], tuple((label, parse_path(text, aliases).parts) for label, text in texts)
+    )
+
+
+def _label(rule: Rule, field: str) -> str:
+    return label_name(parse_path(field, INPUTS[rule.input].aliases))
 
 
 def parse(value: bytes) -> dict[str, Any] | None:
@@ -92,11 +102,13 @@ class Matcher:
         self.source = source
         self.rules = rules
         self.hashes = [rule.hash for rule in rules]
-        self.groupings = [grouping(rule) for rule in rules]
-        self.readers = [reader(rule) for rule in rules]
-        asked = [conditions(rule) for rule in rules]
-        self.trees = [tree for trees in asked for tree in trees]
-        self.parts = [(number, step) for number, trees in enumerate(asked) for step in range(len(trees))]
+        self.groupings = [grouping(rule, source.topic) for rule in rules]
+        self.readers = [reader(rule, source.topic) for rule in rules]
+        conditions = [
+            (number, *each) for number, rule in enumerate(rules) for each in conditions_of(rule, source.topic)
+        ]
+        self.trees = [tree for _, _, tree in conditions]
+        self.parts = [(number, step) for number, step, _ in conditions]
         """Whose condition each is: position of the rule, and which of its conditions."""
         self.evaluate: Evaluate = compile_all(self.trees)
         self.gate = Gate(self.trees)

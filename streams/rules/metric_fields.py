@@ -30,7 +30,7 @@ class MetricFields:
     def __init__(self, node: Node, fields: Mapping[str, Node]) -> None:
         self._node = node
         self._fields = fields
-        self._typed = TypedFields(node, fields, None)
+        self._typed = TypedFields(node, fields, ())
 
     def read(self) -> dict[str, Any]:
         """Fields of `schemas.rule_document.Rule`."""

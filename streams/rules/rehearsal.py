@@ -27,6 +27,7 @@ from streams.rules.subject import Owned
 from streams.state import State
 
 DAY_MS = 86_400_000
+TP = tuple[str, int]
 
 
 class Disturbance(NamedTuple):
@@ -46,12 +47,12 @@ ROUGH = Disturbance(partitions=8, windows=3, batch=7, repeats=0.3, told_again=0.
 
 
 class Rehearsal:
-    """Of the records of one input topic. `clock_ms`: the time it is when they are read; it goes on as they are."""
+    """Of the records of some input topics. `clock_ms`: the time it is when they are read; it goes on as they are."""
 
     def __init__(
         self,
         rules: RuleSet,
-        topic: str,
+        topics: str | Sequence[str],
         clock_ms: int,
         rng: random.Random,
         disturbance: Disturbance = CALM,
@@ -64,7 +65,6 @@ class Rehearsal:
         self.clock_ms = clock_ms
         self.alerts: list[Alert] = []
         """Observations, in the order they were made."""
-        self._topic = topic
         self._rng = rng
         self._how = disturbance
         self._cluster = cluster
@@ -72,8 +72,12 @@ class Rehearsal:
         self._owned = owned or Owners({})
         self._states: list[State[Entry]] = [State(partition=p) for p in range(disturbance.windows)]
         self._evaluations: dict[int, Evaluation] = {}
-        self._logs: list[list[Record]] = [[] for _ in range(disturbance.partitions)]
-        self._positions = [0] * disturbance.partitions
+        self._logs: dict[TP, list[Record]] = {
+            (topic, partition): []
+            for topic in ([topics] if isinstance(topics, str) else topics)
+            for partition in range(disturbance.partitions)
+        }
+        self._positions = dict.fromkeys(self._logs, 0)
         self._reading = Reading()
 
     def produce(self, records: Iterable[Record]) -> None:
@@ -85,7 +89,7 @@ class Rehearsal:
             told.insert(at + 1, record)
         for record in told:
             partition = self._rng.randrange(self._how.partitions)
-            log = self._logs[partition]
+            log = self._logs[record.topic, partition]
             log.append(record._replace(partition=partition, offset=len(log)))
 
     def run(self, *, after_ms: int = 8 * DAY_MS) -> None:
@@ -103,31 +107,30 @@ class Rehearsal:
         self.tell()
 
     @property
-    def unread(self) -> list[int]:
+    def unread(self) -> list[TP]:
         """Partitions that are not read to their end."""
-        return [p for p, position in enumerate(self._positions) if position < len(self._logs[p])]
+        return [tp for tp, position in self._positions.items() if position < len(self._logs[tp])]
 
     def tell(self) -> None:
         """Say how far each partition is, as matchers do."""
-        topic = self._topic
-        positions = {(topic, p): position for p, position in enumerate(self._positions)}
-        ends = {(topic, p): len(log) for p, log in enumerate(self._logs)}
-        marks = self._reading.marks(positions, ends, self.clock_ms)
+        ends = {tp: len(log) for tp, log in self._logs.items()}
+        marks = self._reading.marks(self._positions, ends, self.clock_ms)
+        counts = {topic: self._how.partitions for topic, _ in self._logs}
         for window in range(self._how.windows):
-            self._evaluate(window, Progress(marks=marks, partitions={topic: self._how.partitions}))
+            self._evaluate(window, Progress(marks=marks, partitions=counts))
 
-    def read(self, partition: int) -> None:
+    def read(self, place: TP) -> None:
         """Read the next batch of a partition."""
-        first, log = self._positions[partition], self._logs[partition]
+        first, log = self._positions[place], self._logs[place]
         records = log[first : first + self._rng.randrange(1, self._how.batch + 1)]
         self._match(records)
         if self._rng.random() < self._how.repeats:
             self._match(log[max(0, first - 3) : first + len(records)])
-        self._positions[partition] += len(records)
+        self._positions[place] += len(records)
 
     def _match(self, records: Sequence[Record]) -> None:
         batch = batch_of(records)
-        if matcher := self.rules.matchers.get(self._topic):
+        if matcher := self.rules.matchers.get(batch.topic):
             found = matches(matcher, batch, cluster=self._cluster, owned=self._owned, now_ms=self.clock_ms)
             for match in found.matches:
                 self._evaluate(int(match.key or b"0", 16) % self._how.windows, _decoded(match))
@@ -153,15 +156,13 @@ def rehearsed(
     rules: RuleSet, records: Sequence[Record], until_ms: int, seed: int = 0, disturbance: Disturbance = CALM
 ) -> list[Alert]:
     """What `rules` say of records of any topics, each in order of time, and of the time up to `until_ms`."""
-    out: list[Alert] = []
-    for topic in rules.matchers:
-        mine = [record for record in records if record.topic == topic]
-        newest = max((record.timestamp_ms for record in mine), default=0)
-        rehearsal = Rehearsal(rules, topic, newest + 60_000, random.Random(seed), disturbance)  # noqa: S311
-        rehearsal.produce(mine)
-        rehearsal.run(after_ms=max(0, until_ms - newest))
-        out += rehearsal.alerts
-    return out
+    topics = sorted(rules.matchers)
+    mine = [record for record in records if record.topic in rules.matchers]
+    newest = max((record.timestamp_ms for record in mine), default=0)
+    rehearsal = Rehearsal(rules, topics, newest + 60_000, random.Random(seed), disturbance)  # noqa: S311
+    rehearsal.produce(mine)
+    rehearsal.run(after_ms=max(0, until_ms - newest))
+    return rehearsal.alerts
 
 
 def _decoded(match: Outgoing) -> Match:

@@ -30,7 +30,7 @@ class RuleSet:
         self.matchers = {
             topic: Matcher(source, mine)
             for topic, source in INPUTS.items()
-            if (mine := [rule for rule in self.rules.values() if rule.input == topic])
+            if (mine := [rule for rule in self.rules.values() if topic in rule.topics])
         }
 
 

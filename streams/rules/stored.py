@@ -54,7 +54,7 @@ def parsed(text: str, file: str, tenant: str) -> tuple[Rule | None, list[str]]:
     if rule.tenant not in (NO_TENANT, tenant):
         return None, [f"{file}:{rule.line}: tenant: yours is {tenant}"]
     if rule.query:
-        return None, [f"{file}:{rule.line}: input: metrics are of all tenants: rules of the platform alone may ask them"]
+        return None, [f"{file}:{rule.line}: input: metrics are of all tenants: only rules of the platform may ask"]
     mine = within(rule, tenant)
     try:
         conditions(mine)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from schemas.rule_document import MOMENTARY, Aggregate, Detection, Direction
+from streams.rules import nodes
 from streams.rules.inputs import Input, check_fields
 from streams.rules.lexer import SyntaxProblem
+from streams.rules.macros import Definitions, Written
 from streams.rules.parser import parse, parse_path
 from streams.rules.types import MEANINGS, NEEDS, OWN, of_field, takes
 from streams.yaml_nodes import Node, one_of
@@ -24,15 +26,19 @@ MOMENT_MS = 300_000
 FORGET_MS = 86_400_000
 LEARN_MS = 3_600_000
 DAY = "expected at most 7d"
+NONE = Definitions()
 
 
 class TypedFields:
     """Complains through the nodes and goes on."""
 
-    def __init__(self, node: Node, fields: Mapping[str, Node], source: Input | None) -> None:
+    def __init__(
+        self, node: Node, fields: Mapping[str, Node], sources: Sequence[Input], names: Definitions = NONE
+    ) -> None:
         self._node = node
         self._fields = fields
-        self._source = source
+        self._sources = sources
+        self._names = names
 
     def read(self, type_: Detection) -> dict[str, Any]:
         """Fields of `schemas.rule_document.Rule`."""
@@ -45,9 +51,8 @@ class TypedFields:
             "within_ms": within,
             "field": self._path("field"),
             "values": self._values(),
-            "match": condition(self._fields["match"], self._source) if "match" in self._fields else "",
-            "steps": self._steps(),
-            "unless": condition(self._fields["unless"], self._source) if "unless" in self._fields else "",
+            "match": condition(self._fields["match"], self._sources, self._names) if "match" in self._fields else "",
+            **self._steps(),
             "aggregate": self._aggregate(type_),
             **self.bounds(),
             "times": self._times(),
@@ -118,16 +123,7 @@ class TypedFields:
         return times
 
     def _path(self, name: str) -> str:
-        if name not in self._fields:
-            return ""
-        node = self._fields[name]
-        text = node.text()
-        try:
-            path = parse_path(text, self._source.aliases if self._source else None)
-            check_fields(path, self._source.struct if self._source else None)
-        except SyntaxProblem as problem:
-            node.fail(f"expected a field of the record: {problem}")
-        return text
+        return field_path(self._fields[name], self._sources, self._names) if name in self._fields else ""
 
     def _values(self) -> tuple[str, ...]:
         if "values" not in self._fields:
@@ -137,14 +133,39 @@ class TypedFields:
             self._fields["values"].fail(f"expected 1 to {MAX_VALUES} values")
         return values
 
-    def _steps(self) -> tuple[str, ...]:
-        if "steps" not in self._fields:
-            return ()
-        steps = tuple(condition(item, self._source) for item in self._fields["steps"].items())
+    def _steps(self) -> dict[str, Any]:
+        """Conditions, each of any of the rule's inputs or of the one it names."""
+        nodes = list(self._fields["steps"].items()) if "steps" in self._fields else []
         least = 1 if "unless" in self._fields else 2
-        if not least <= len(steps) <= MAX_STEPS:
+        if "steps" in self._fields and not least <= len(nodes) <= MAX_STEPS:
             self._fields["steps"].fail(f"expected {least} to {MAX_STEPS} conditions")
-        return steps
+        more = [self._fields["unless"]] if "unless" in self._fields else []
+        found = [self._step(node) for node in nodes + more]
+        inputs = tuple(topic for topic, _ in found)
+        texts = [text for _, text in found]
+        if any(inputs) and not all(inputs):
+            for node in (node for node, topic in zip(nodes + more, inputs, strict=True) if not topic):
+                node.fail("expected {input: ..., where: ...}, as the other steps have it")
+        return {
+            "steps": tuple(texts[: len(nodes)]),
+            "unless": texts[-1] if more else "",
+            "step_inputs": inputs if any(inputs) else (),
+        }
+
+    def _step(self, node: Node) -> tuple[str, str]:
+        """(its input, its condition)."""
+        if node.is_text:
+            return "", condition(node, self._sources, self._names)
+        fields = node.known(("input", "where"))
+        for name in ("input", "where"):
+            if name not in fields:
+                node.fail(f"expected {name}")
+                return "", ""
+        topic = fields["input"].text()
+        mine = [source for source in self._sources if source.topic == topic]
+        if not mine:
+            fields["input"].fail(f"expected one of {', '.join(s.topic for s in self._sources)}, not {topic[:40]!r}")
+        return topic, condition(fields["where"], mine, self._names)
 
     def _aggregate(self, type_: Detection) -> Aggregate:
         named = "aggregate" in self._fields
@@ -158,16 +179,37 @@ class TypedFields:
         return self._fields["direction"].checked(one_of(Direction), Direction.UP) if named else Direction.UP
 
 
-def condition(node: Node, source: Input | None) -> str:
-    """The text of a condition, complained about where it is none on records of `source`."""
-    text = node.text()
+def condition(node: Node, sources: Sequence[Input], names: Definitions = NONE) -> str:
+    """The text of a condition with its names written out; complained about where it is none on records of `sources`."""
+    return _written(node, node.text(), sources, names, parse, "")
+
+
+def field_path(node: Node, sources: Sequence[Input], names: Definitions = NONE) -> str:
+    """The text of a field, complained about where records of `sources` have none such."""
+    return _written(node, node.text(), sources, names, parse_path, "expected a field of the record: ")
+
+
+def _written(
+    node: Node,
+    text: str,
+    sources: Sequence[Input],
+    names: Definitions,
+    read: Callable[[str, dict[str, tuple[str, ...]] | None], nodes.Node],
+    said: str,
+) -> str:
+    written = Written(text)
     try:
-        tree = parse(text, source.aliases if source else None)
-        check_fields(tree, source.struct if source else None)
+        written = names.written(text)
+        for source in sources or (None,):
+            tree = read(written.text, source.aliases if source else None)
+            check_fields(tree, source.struct if source else None)
     except SyntaxProblem as problem:
-        line, column = node.position(text, problem.at)
-        node.errors.add(line, node.path, f"{problem} (character {column})")
-    return text
+        at, name = written.place(problem.at)
+        line, column = node.position(text, at)
+        within = f" in {name}" if name else ""
+        node.errors.add(line, node.path, f"{said}{problem} (character {column}{within})")
+        return text
+    return written.text
 
 
 def _finite(text: str) -> float:

@@ -24,7 +24,7 @@ def fed(rules: RuleSet, lines: int) -> Cluster:
     cluster = Cluster(rules, random.Random(3), windows=2)
     cluster.produce_lines(Line(1000 * n, encode({"log": "x"})) for n in range(1, lines + 1))
     while cluster.unread:
-        cluster.read(0)
+        cluster.read(cluster.unread[0])
     cluster.clock_ms += 10_000
     cluster.tell()
     return cluster
