@@ -75,7 +75,7 @@ fetch: setup ## Bring everything a later `eventsphere up --offline` needs
 
 .PHONY: docs
 docs: setup ## Generate docs/reference and the JSON Schemas from the code
-	@$(BIN)/python -m schemas.jsonschema
+	@$(BIN)/python -m schemas.generate
 	$(BIN)/python -m deploy.reference
 
 .PHONY: setup

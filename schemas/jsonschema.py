@@ -1,4 +1,4 @@
-"""JSON Schema of every topic's record, from the structs. `python -m schemas.jsonschema` writes `schemas/generated/`.
+"""JSON Schema of every topic's record, from the structs. `python -m schemas.generate` writes `schemas/generated/`.
 
 The schemas say what a record must hold; unknown fields are always allowed and kept.
 """
@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from schemas.catalogue import Topic, declared
 from schemas.headers import DATASCHEMA
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-FOLDER = Path(__file__).with_name("generated")
 LOG: Mapping[str, Any] = {
     "type": "object",
     "title": "Log",
@@ -57,22 +55,3 @@ def fields(topic_name: str) -> frozenset[str]:
     """The record's top-level fields; none for `logs`, which takes any."""
     topic = declared()[topic_name]
     return frozenset() if topic.schema == "log" else frozenset(record_type(topic).__struct_encode_fields__)
-
-
-def rendered() -> dict[str, str]:
-    """File name -> text, of all declared topics."""
-    return {f"{name}.json": json.dumps(schema(topic), indent=2) + "\n" for name, topic in declared().items()}
-
-
-def write(folder: Path = FOLDER) -> None:
-    """Make the folder hold exactly the schemas of today."""
-    folder.mkdir(exist_ok=True)
-    files = rendered()
-    for stale in (path for path in folder.glob("*.json") if path.name not in files):
-        stale.unlink()
-    for name, text in files.items():
-        (folder / name).write_text(text, "utf-8")
-
-
-if __name__ == "__main__":
-    write()

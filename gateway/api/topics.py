@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel
@@ -14,7 +14,9 @@ from gateway.lists import Cursor, Limit, Page, Sort, of_memory, page_instead
 from gateway.problems import Problem, bad_parameter
 from gateway.records import shown, visible
 from schemas.alerts import NO_TENANT
+from schemas.asyncapi import document
 from schemas.catalogue import DLQ_SUFFIX, Topic, catalogue, declared, dlq_name
+from schemas.connect import connect_schema
 from schemas.jsonschema import schema
 from streams.errors import Failure
 from streams.metrics import RECEIVED, REFUSED
@@ -62,11 +64,25 @@ async def topic(topic: str, kit: Kit, who: Annotated[Principal, Depends(need("st
 
 
 @router.get("/api/v1/topics/{topic}/schema")
-async def topic_schema(topic: str, who: Annotated[Principal, Depends(need())]) -> Response:
-    """The JSON Schema of the topic's records."""
+async def topic_schema(
+    topic: str, who: Annotated[Principal, Depends(need())], form: Literal["json", "connect"] = "json"
+) -> Response:
+    """The JSON Schema of the topic's records, or (`form=connect`) what Kafka Connect's JsonConverter takes as
+    `schema.content`."""
     import msgspec
 
-    return Response(msgspec.json.encode(schema(declared_or_404(topic))), media_type="application/schema+json")
+    found = declared_or_404(topic)
+    if form == "connect":
+        return Response(msgspec.json.encode(connect_schema(found)), media_type="application/json")
+    return Response(msgspec.json.encode(schema(found)), media_type="application/schema+json")
+
+
+@router.get("/api/v1/asyncapi.json")
+async def asyncapi_document(who: Annotated[Principal, Depends(need())]) -> Response:
+    """The public topics as an AsyncAPI 3 document."""
+    import msgspec
+
+    return Response(msgspec.json.encode(document()), media_type="application/vnd.aai.asyncapi+json;version=3.0.0")
 
 
 @router.post(

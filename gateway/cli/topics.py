@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from gateway.cli import context
@@ -46,3 +48,32 @@ def apply(data_dir: context.DataDir = "") -> None:
         typer.echo(f"left as it is: {each}")
     if not created:
         typer.echo("nothing was missing")
+
+
+@app.command("connect-schema")
+def connect_schema(
+    topic: Annotated[str, typer.Argument(help="A topic of the catalogue.")],
+    table: Annotated[
+        bool, typer.Option("--table", help="One column a field: lists and texts by name left out.")
+    ] = False,
+    column: Annotated[
+        list[str] | None, typer.Option(help="With --table: this text has a column, like labels.severity.")
+    ] = None,
+) -> None:
+    """Print the topic's schema in Kafka Connect's form, in one line: what JsonConverter takes as `schema.content`.
+
+    Example: `eventsphere topics connect-schema alerts.state --table --column labels.severity`
+    """
+    import json
+
+    from schemas import connect
+    from schemas.catalogue import declared
+
+    found = declared().get(topic)
+    if found is None:
+        context.fail(f"there is no topic {topic!r} in the catalogue; it has: {', '.join(declared())}")
+    try:
+        form = connect.table_schema(found, column or []) if table or column else connect.connect_schema(found)
+    except ValueError as error:
+        context.fail(str(error))
+    typer.echo(json.dumps(form, separators=(",", ":"), ensure_ascii=False))

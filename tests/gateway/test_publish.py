@@ -15,7 +15,7 @@ from cloudevents.core.v1.event import CloudEvent
 from gateway.cloudevents import BATCH, STRUCTURED
 from schemas.alerts import fingerprint
 from schemas.catalogue import Topic, declared
-from schemas.jsonschema import FOLDER, rendered
+from schemas.generate import FOLDER, rendered
 from schemas.keys import KEYS, key
 from tests.gateway.serving import Served
 
@@ -238,7 +238,9 @@ def test_a_log_published_twice_is_one_record_by_its_id(served: Served) -> None:
 
 
 def test_the_generated_schemas_are_those_of_the_structs() -> None:
-    assert {file.name: file.read_text("utf-8") for file in FOLDER.glob("*.json")} == rendered()
+    assert {
+        file.relative_to(FOLDER).as_posix(): file.read_text("utf-8") for file in FOLDER.rglob("*.json")
+    } == rendered()
 
 
 @pytest.mark.parametrize("topic", [t for t in declared().values() if t.example], ids=lambda topic: topic.name)
@@ -253,3 +255,11 @@ def test_every_example_fits_its_schema_and_has_a_key(topic: Topic) -> None:
 def test_every_public_topic_with_a_key_of_its_record_has_one() -> None:
     public = {topic.name for topic in declared().values() if topic.public}
     assert public - KEYS.keys() == {"logs"}
+
+
+def test_contracts_are_given_by_http(served: Served) -> None:
+    whole = served.http.get("/api/v1/asyncapi.json", headers=served.admin)
+    assert whole.json() == orjson.loads((FOLDER / "asyncapi.json").read_bytes())
+    form = served.http.get("/api/v1/topics/alerts.state/schema?form=connect", headers=served.admin)
+    assert form.json() == orjson.loads((FOLDER / "connect" / "alerts.state.json").read_bytes())
+    assert served.http.get("/api/v1/asyncapi.json").status_code == 401

@@ -48,8 +48,19 @@ def test_the_record_is_what_the_envelope_holds(envelope: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
+    ("payload", "inside"), [(ALERT, ALERT), ({"specversion": "1.0", "data": ALERT}, ALERT), ({"log": 1}, {"log": 1})]
+)
+def test_what_connect_wrote_with_a_schema_is_taken_out_of_it(payload: dict[str, Any], inside: dict[str, Any]) -> None:
+    value = orjson.dumps({"schema": {"type": "struct", "fields": []}, "payload": payload})
+    assert orjson.loads(content(value)) == inside
+    assert orjson.loads(opened(record(value)).value or b"") == inside
+
+
+@pytest.mark.parametrize(
     "value",
-    [b"", b"no json", orjson.dumps(ALERT), structured(), structured(data="text"), structured(data_base64="!"),
+    [b'{"schema":{},"payload":[]}', b'{"schema":"x","payload":{}}', b'{"schema":{},"payload":{},"more":1}',
+     b'{"schema":{}}', b'{"schema":', b"", b"no json",
+     orjson.dumps(ALERT), structured(), structured(data="text"), structured(data_base64="!"),
      b'{"specversion": 1, "data": {}}', b'{"log": "\\"specversion\\" is missing"}'],
 )  # fmt: skip
 def test_anything_else_stays_as_it_is(value: bytes) -> None:

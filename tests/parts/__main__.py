@@ -15,6 +15,7 @@ def main() -> None:
     steps: dict[str, Callable[[], object]] = {
         "Kafka": jars.fetch,
         "Kafka Connect": connect.fetch,
+        "Debezium's JDBC sink": connect.fetch_jdbc,
         "Elasticsearch": elasticsearch.fetch,
         "S3": s3.fetch,
         "Kubernetes": lambda: build.build(*build.API),

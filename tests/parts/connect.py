@@ -1,4 +1,5 @@
-"""Kafka Connect 4.3.1, distributed mode with one worker, with the file connectors that ship with Kafka."""
+"""Kafka Connect 4.3.1, distributed mode with one worker: the file connectors that ship with Kafka, MirrorMaker, and
+where asked for Debezium's JDBC sink."""
 
 from __future__ import annotations
 
@@ -19,6 +20,10 @@ from streams.settings import Kafka
 from tests.parts.process import Process, answers, folder, free_port, running
 
 NAME = "connect-4.3.1"
+JDBC = "debezium-connector-jdbc-3.3.1"
+JDBC_LINES = ["io.debezium:debezium-connector-jdbc:3.3.1.Final"]
+OF_KAFKA = ("slf4j-api", "jackson-core", "jackson-databind", "jackson-annotations")
+"""Jars the worker has already: a second copy in the plugin's folder makes two classes of one name."""
 CONFIG = """\
 bootstrap.servers={servers}
 {security}
@@ -38,6 +43,9 @@ status.storage.replication.factor=1
 offset.storage.partitions=1
 status.storage.partitions=1
 offset.flush.interval.ms=1000
+consumer.metadata.max.age.ms=2000
+config.providers=file
+config.providers.file.class=org.apache.kafka.common.config.provider.FileConfigProvider
 """
 
 
@@ -57,14 +65,25 @@ class Connect:
         with urllib.request.urlopen(f"{self.url}/connectors/{name}/status", timeout=20) as reply:
             return str(json.load(reply)["connector"]["state"])
 
+    def trouble(self, name: str) -> list[str]:
+        """Why tasks of the connector failed; empty while none did."""
+        with urllib.request.urlopen(f"{self.url}/connectors/{name}/status", timeout=20) as reply:
+            tasks = json.load(reply)["tasks"]
+        return [task.get("trace", "")[:3000] for task in tasks if task["state"] == "FAILED"]
+
 
 def fetch() -> list[Path]:
     """The jars, from the cache or Maven."""
     return jars.fetch(NAME, lines=(Path(__file__).parent / f"{NAME}.txt").read_text("ascii").split())
 
 
+def fetch_jdbc() -> list[Path]:
+    """The jars of Debezium's JDBC sink, without those the worker has."""
+    return [jar for jar in jars.fetch(JDBC, lines=JDBC_LINES) if not jar.name.startswith(OF_KAFKA)]
+
+
 @contextmanager
-def connect(kafka: Kafka) -> Iterator[Connect]:
+def connect(kafka: Kafka, *, jdbc: bool = False) -> Iterator[Connect]:
     """A running Connect worker on `kafka`."""
     port = free_port()
     with folder("connect") as base:
@@ -76,6 +95,10 @@ def connect(kafka: Kafka) -> Iterator[Connect]:
                 shutil.copy(jar, plugins)
             else:
                 classpath.append(str(jar))
+        if jdbc:
+            (base / "plugins" / "jdbc").mkdir()
+            for jar in fetch_jdbc():
+                (base / "plugins" / "jdbc" / jar.name).symlink_to(jar)
         config = base / "connect.properties"
         text = CONFIG.format(
             servers=kafka.bootstrap_servers, security=_security(kafka), port=port, plugins=base / "plugins"
@@ -109,5 +132,5 @@ def _security(kafka: Kafka) -> str:
     if kafka.ca_file:
         lines |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": kafka.ca_file}
     return "\n".join(
-        f"{prefix}{key}={value}" for prefix in ("", "producer.", "consumer.") for key, value in lines.items()
+        f"{prefix}{key}={value}" for prefix in ("", "producer.", "consumer.", "admin.") for key, value in lines.items()
     )
