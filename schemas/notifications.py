@@ -72,6 +72,8 @@ class Notification(Event, frozen=True, kw_only=True):
     decided_at_ms: int
     cluster: str = ""
     """That of its alerts; the platform's own when they are of several."""
+    resend_of: str = ""
+    """Id of the notification that somebody had sent again by this one."""
 
 
 class Result(StrEnum):

@@ -77,6 +77,8 @@ def letter(
     where = "/".join(value for name, value in place if name in ("namespace", "workload")) or common.get("pod", "")
     where = f" {say('in')} {where}" if where else ""
     mark = f"{say('FIRING')}:{len(firing)}" if firing else say("RESOLVED")
+    mark = say("TEST") if notification.reason == "test" else mark
+    late = [say("Digest of what could not be delivered in time")] if notification.reason == "late" else []
     return Letter(
         subject=one_line(f"[{mark}] {title}{where}", SUBJECT_CHARS),
         title=title,
@@ -88,7 +90,7 @@ def letter(
         alerts=[_view(alert, set(common), base_url) for alert in alerts[:SHOWN_ALERTS]],
         more_alerts=max(0, len(alerts) - SHOWN_ALERTS) + notification.truncated,
         context=context,
-        notes=list(notes),
+        notes=[*late, *notes],
         links=_links(common, alerts, base_url, say),
         receiver=notification.receiver,
         notification=notification.id,

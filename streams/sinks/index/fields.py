@@ -167,7 +167,8 @@ def _notifications(record: Mapping[str, Any]) -> Fields:
     alerts = [alert for alert in _list(record.get("alerts")) if isinstance(alert, dict)]
     labels = [_object(alert, "labels") for alert in alerts]
     notes = [_object(alert, "annotations") for alert in alerts]
-    named = ("id", "receiver", "group_key", "decision", "status", "thread")
+    named = ("id", "receiver", "group_key", "decision", "status", "thread", "resend_of")
+    records = [each for alert in alerts for each in _list(alert.get("evidence")) if isinstance(each, dict)]
     pods = _words(*(each.get("pod") for each in labels))
     return Fields(
         cluster=_words(*(alert.get("cluster") for alert in alerts), *(each.get("cluster") for each in labels)),
@@ -179,6 +180,7 @@ def _notifications(record: Mapping[str, Any]) -> Fields:
             *(record.get(key) for key in named),
             *(alert.get(key) for alert in alerts for key in ("fingerprint", "episode")),
             *(each.get("alertname") for each in labels),
+            *("/".join(str(each.get(key, 0)) for key in ("topic", "partition", "offset")) for each in records),
         ),
         tenants=_words(record.get("tenant")),
         text=tuple(
