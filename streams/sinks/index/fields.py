@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.sinks.index.language_fields import TEXTS, terms
+from schemas.base import UNREADABLE
+from streams.sinks.index import language_fields
+from streams.sinks.index.language_fields import TEXTS, About, terms_of
 from streams.sinks.index.port import Kind
 
 MAX_WORD = 1024
@@ -28,7 +31,10 @@ _REPLICA_SET = re.compile(rf"(.+)-{HASH}")
 _CONTAINER = re.compile(r"spec\.(?:initC|ephemeralC|c)ontainers\{(.+)\}")
 _UNOWNED = frozenset({"Node", "Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding"})
 
+KNOWN_BYTES = 2048
+"""A longer `kubernetes` is not remembered."""
 _decode = msgspec.json.Decoder().decode
+_decode_top = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -96,20 +102,62 @@ def draw(kind: Kind, record: Mapping[str, Any]) -> Fields:
     return _DRAW[kind](record)
 
 
-def _logs(record: Mapping[str, Any]) -> Fields:
-    about = _object(record, "kubernetes")
+class _Container(NamedTuple):
+    """What `kubernetes` of a log record says: mostly the same as that of the line before."""
+
+    about: About
+    namespace: tuple[str, ...] = ()
+    workload: tuple[str, ...] = ()
+    pod: tuple[str, ...] = ()
+    container: tuple[str, ...] = ()
+
+
+def _container(found: Any) -> _Container:
+    about = found if isinstance(found, dict) else {}
     labels = _object(about, "labels")
     pods = _words(about.get("pod_name"))
-    return Fields(
-        cluster=_words(record.get("cluster")),
+    return _Container(
+        language_fields.about(found),
         namespace=_words(about.get("namespace_name")),
         workload=_words(*(labels.get(name) for name in APP_LABELS), *owners(pods)),
         pod=pods,
         container=_words(about.get("container_name")),
-        tenants=_words(record.get("tenant")),
-        text=tuple(_each(_texts, *(record.get(name) for name in TEXTS))),
-        own=terms(record),
     )
+
+
+@lru_cache(maxsize=2048)
+def _known_container(raw: bytes) -> _Container:
+    return _container(_decode(raw))
+
+
+def _logs(record: Mapping[str, Any]) -> Fields:
+    return _log(record, _container(record.get("kubernetes")))
+
+
+def _log(record: Mapping[str, Any], container: _Container) -> Fields:
+    return Fields(
+        cluster=_words(record.get("cluster")),
+        namespace=container.namespace,
+        workload=container.workload,
+        pod=container.pod,
+        container=container.container,
+        tenants=_words(record.get("tenant")),
+        text=tuple(_each(_texts, *(record[name] for name in TEXTS if name in record))),
+        own=terms_of(container.about, record),
+    )
+
+
+def drawn(value: bytes) -> Fields:
+    """`draw` of the log record in `value`. Raises ValueError as `decode` does."""
+    try:
+        top = _decode_top(value)
+        raw = bytes(top.pop("kubernetes", b"null"))
+        if "specversion" not in top:
+            container = _known_container(raw) if len(raw) <= KNOWN_BYTES else _container(_decode(raw))
+            return _log({name: _decode(each) for name, each in top.items()}, container)
+    except UNREADABLE:
+        pass  # `decode` knows what it is, and mends some
+    return draw(Kind.LOGS, decode(value))
 
 
 def _events(record: Mapping[str, Any]) -> Fields:
@@ -250,12 +298,16 @@ def _list(value: object) -> list[Any]:
 
 def _words(*values: object) -> tuple[str, ...]:
     """Exact words: scalars as text, lists one by one, without repeats."""
+    if len(values) == 1 and (values[0] is None or type(values[0]) is str):
+        return (values[0],) if values[0] and len(values[0]) <= MAX_WORD else ()
     found = (word for word in _each(_scalars, *values) if word and len(word) <= MAX_WORD)
     return tuple(dict.fromkeys(found))
 
 
 def _texts(value: object) -> tuple[str, ...]:
     """Text to look for keywords in: like words, but of any length, and objects as their JSON."""
+    if type(value) is str:
+        return (value,) if value else ()
     if isinstance(value, dict):
         return (_encode(value).decode(),)
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):

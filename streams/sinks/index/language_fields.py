@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_VALUE = 256
 """Longer values are no values of a field: they are looked into by words, if at all."""
+KNOWN = 32
+"""Characters of a value whose terms are remembered: streams, levels, states are the same again and again."""
 MAX_PAIRS = 64
 MAX_PLACE = 1024
 MAX_DEPTH = 4
@@ -39,40 +41,87 @@ HAS, TEXT, NUMBER, PLACE = "\x02", "\x00", "\x01", "\x03"
 """What the terms of a record's fields begin with or have between path and value; no path has these characters."""
 
 
+class About(NamedTuple):
+    """What `kubernetes` of a record says: the same for all lines of a container."""
+
+    terms: tuple[str, ...] = ()
+    fields: int = 0
+    """How many they were made of."""
+    place: tuple[str, ...] = ()
+    """The term of the container as a whole, if there is one."""
+
+
+NOTHING = About()
+
+
 def terms(record: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields of a log record as exact words: that there is one, its text, and its number."""
-    out: list[str] = []
-    for path, text, number in pairs(record):
-        if path in LEVELS:
-            path, text = "level", text.lower()
-        out.append(HAS + path)
-        if len(text) <= MAX_VALUE:
-            out.append(path + TEXT + text)
-        if number is not None:
-            out.append(path + NUMBER + number_key(number))
-    about = record.get("kubernetes")
-    if isinstance(about, dict):
-        place = [about.get(name) for name in ("namespace_name", "pod_name", "container_name")]
-        if any(isinstance(each, str) and each for each in place):
-            out.append(PLACE + TEXT.join(each if isinstance(each, str) else "" for each in place)[:MAX_PLACE])
-    return tuple(dict.fromkeys(out))
+    return terms_of(about(record.get("kubernetes")), record)
+
+
+def terms_of(known: About, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The same, of a record whose `kubernetes` was looked at before."""
+    own = _own(record, MAX_PAIRS - known.fields)
+    return tuple(dict.fromkeys((*known.terms, *_terms(own), *known.place)))
+
+
+def about(found: Any) -> About:
+    """`found`: the value of `kubernetes`, or None."""
+    if not isinstance(found, dict):
+        return NOTHING
+    fields = _of_kubernetes(found)
+    place = [found.get(name) for name in ("namespace_name", "pod_name", "container_name")]
+    named = any(isinstance(each, str) and each for each in place)
+    term = PLACE + TEXT.join(each if isinstance(each, str) else "" for each in place)[:MAX_PLACE]
+    return About(tuple(_terms(fields)), len(fields), (term,) if named else ())
+
+
+def _terms(found: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    for path, value in found:
+        short = not isinstance(value, str) or len(value) <= KNOWN
+        yield from _known_terms(path, value) if short else _terms_of(path, value)
+
+
+def _terms_of(path: str, value: Any) -> tuple[str, ...]:
+    text, number = as_text(value), as_number(value)
+    if path in LEVELS:
+        path, text = "level", text.lower()
+    out = [HAS + path]
+    if len(text) <= MAX_VALUE:
+        out.append(path + TEXT + text)
+    if number is not None:
+        out.append(path + NUMBER + number_key(number))
+    return tuple(out)
+
+
+_known_terms = lru_cache(maxsize=4096, typed=True)(_terms_of)
 
 
 def pairs(record: Mapping[str, Any]) -> list[tuple[str, str, float | None]]:
     """(path, value as text, value as a number if it is one) of a record's fields, at most `MAX_PAIRS` of them."""
+    found = record.get("kubernetes")
+    out = _of_kubernetes(found) if isinstance(found, dict) else []
+    out += _own(record, MAX_PAIRS - len(out))
+    return [(path, as_text(value), as_number(value)) for path, value in out]
+
+
+def _of_kubernetes(found: Mapping[str, Any]) -> list[tuple[str, Any]]:
     out: list[tuple[str, Any]] = []
-    about = record.get("kubernetes")
-    if isinstance(about, dict):
-        labels = about.get("labels")
-        if isinstance(labels, dict):
-            _within(LABEL, labels, MAX_DEPTH, out)
-        for name in KUBERNETES:
-            if name in about:
-                _put(f"kubernetes.{name}", about[name], 0, out)
+    labels = found.get("labels")
+    if isinstance(labels, dict):
+        _within(LABEL, labels, MAX_DEPTH, out)
+    for name in KUBERNETES:
+        if name in found:
+            _put(f"kubernetes.{name}", found[name], 0, out)
+    return out[:MAX_PAIRS]
+
+
+def _own(record: Mapping[str, Any], room: int) -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = []
     for name, value in record.items():
         if name not in FIXED:
             _put(name, value, MAX_DEPTH - 1, out)
-    return [(path, as_text(value), as_number(value)) for path, value in out[:MAX_PAIRS]]
+    return out[:room]
 
 
 def _within(prefix: str, value: Mapping[str, Any], depth: int, out: list[tuple[str, Any]]) -> None:

@@ -51,11 +51,15 @@ class Writer:
             if value is None and self.kind is Kind.OBJECTS:
                 continue  # a tombstone: the change `deleted` before it says it all
             try:
-                record = fields.decode(value or b"")
+                if self.kind is Kind.LOGS:
+                    record, drawn = None, fields.drawn(value or b"")
+                else:
+                    record = fields.decode(value or b"")
+                    drawn = fields.draw(self.kind, record)
                 id_ = document_id(self.kind, batch.topic_id, batch.partition, message, record)
                 time_ms = sort_time(message.timestamp()[1])
                 where = Where(id_, time_ms, batch.topic, batch.partition, message.offset())
-                made = document(where, value or b"", fields.draw(self.kind, record))
+                made = document(where, value or b"", drawn)
             except ValueError as error:
                 bad[position] = str(error)
                 continue
