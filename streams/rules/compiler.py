@@ -122,6 +122,12 @@ class Compiler:
             case nodes.InNetwork(network=network, target=target):
                 parts = {"V": self._value(target), "N": self.constant(ip_network(network)), "T": ast.Constant(truth)}
                 return code("in_network(V, N) is T", **parts)
+            case nodes.Each(kind=kind, target=target, name=name, condition=condition):
+                parts = {
+                    "V": self._field(target), "N": ast.Constant(name), "F": self.constant(compile_all([condition])),
+                    "A": ast.Constant(kind == "all"), "T": ast.Constant(truth),
+                }  # fmt: skip
+                return code("each(V, N, F, A) is T", **parts)
             case Path():
                 return code("V is True" if truth else "V is False", V=self._field(node))
         raise AssertionError(f"not a condition: {node}")

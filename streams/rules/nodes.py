@@ -132,6 +132,17 @@ class InNetwork:
     at: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Each:
+    """`target.exists(name, condition)`, or `all`. `condition` is on a record of nothing but the item, as `name`."""
+
+    kind: str
+    target: Path
+    name: str
+    condition: Node
+    at: int = field(default=0, compare=False)
+
+
 Node = (
     Literal
     | Items
@@ -147,6 +158,7 @@ Node = (
     | Holds
     | Convert
     | InNetwork
+    | Each
 )
 
 
@@ -159,7 +171,7 @@ def paths(trees: Iterable[Node]) -> Iterator[Path]:
                 yield path
             case Not(operand=operand) | Size(operand=operand) | Holds(operand=operand) | Convert(operand=operand):
                 stack.append(operand)
-            case InNetwork(target=target):
+            case InNetwork(target=target) | Each(target=target):
                 stack.append(target)
             case All(operands=operands) | Any(operands=operands):
                 stack.extend(operands)
@@ -173,7 +185,18 @@ def paths(trees: Iterable[Node]) -> Iterator[Path]:
 
 def kind(node: Node) -> Kind:
     match node:
-        case Literal(value=bool()) | Not() | All() | Any() | Compare() | Has() | TextTest() | Holds() | InNetwork():
+        case (
+            Literal(value=bool())
+            | Not()
+            | All()
+            | Any()
+            | Compare()
+            | Has()
+            | TextTest()
+            | Holds()
+            | InNetwork()
+            | Each()
+        ):
             return Kind.BOOL
         case Literal(value=str()) | Convert():
             return Kind.TEXT

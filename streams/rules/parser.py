@@ -64,6 +64,8 @@ class _Parser:
         self._aliases = aliases
         self._depth = 0
         self._nodes = 0
+        self._item = ""
+        """What the items of the list are called that the condition being read is about."""
 
     # tokens
 
@@ -234,6 +236,10 @@ class _Parser:
             self._next += 1
             if self._take("("):
                 return self._function(token)
+            if self._item and token.text != self._item:
+                raise SyntaxProblem(token.at, f"only {self._item}, the item, can be looked at here")
+            if self._item:
+                return self._made(nodes.Path((token.text,), token.at))
             parts = () if token.text == ROOT else self._aliases.get(token.text, (token.text,))
             return self._made(nodes.Path(parts, token.at))
         if self._take("("):
@@ -292,6 +298,18 @@ class _Parser:
         self._expect(")")
         return self._made(nodes.InNetwork(network, self.want(target, Kind.TEXT), name.at))
 
+    def _each(self, kind_: Token, target: Node) -> Node:
+        """`items.exists(item, item.name == "x")`: the condition sees the item alone."""
+        if not isinstance(target, nodes.Path):
+            raise SyntaxProblem(target.at, f"expected a list of the record before .{kind_.text}")
+        name = self._name("a name for the items of the list").text
+        self._expect(",")
+        outer, self._item = self._item, name
+        condition = self.want(self.condition(), Kind.BOOL)
+        self._item = outer
+        self._expect(")")
+        return self._made(nodes.Each(kind_.text, target, name, condition, target.at))
+
     def _size(self, name: Token, operand: Node) -> Node:
         return self._made(nodes.Size(self.want(operand, Kind.TEXT, Kind.LIST), name.at))
 
@@ -302,8 +320,10 @@ class _Parser:
         if name.text == "lowerAscii":
             self._expect(")")
             return self._made(nodes.Convert("lowerAscii", self.want(target, Kind.TEXT), name.at))
+        if name.text in ("exists", "all"):
+            return self._each(name, target)
         if name.text not in TEXT_TESTS:
-            raise SyntaxProblem(name.at, _unknown(name.text, (*TEXT_TESTS, "lowerAscii", "size")))
+            raise SyntaxProblem(name.at, _unknown(name.text, (*TEXT_TESTS, "lowerAscii", "size", "exists", "all")))
         argument = self.condition()
         self._expect(")")
         self.want(target, Kind.TEXT)

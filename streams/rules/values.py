@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
@@ -91,6 +92,13 @@ def _in_network(address: str, network: IPv4Network | IPv6Network) -> bool | None
     return (getattr(found, "ipv4_mapped", None) or found) in network
 
 
+def each(items: Any, name: str, evaluate: Callable[[dict[str, Any]], list[int]], want_all: bool) -> bool | None:
+    """Whether a condition is true of one item of a list, or of all; None when it is no list."""
+    if not isinstance(items, list):
+        return None
+    return (all if want_all else any)(bool(evaluate({name: item})) for item in items)
+
+
 HELPERS: dict[str, Any] = {
     "MISSING": MISSING,
     "NUMBERS": NUMBERS,
@@ -103,4 +111,5 @@ HELPERS: dict[str, Any] = {
     "string": string,
     "lower_ascii": lower_ascii,
     "in_network": in_network,
+    "each": each,
 }

@@ -31,6 +31,12 @@ def truth(node: Node, record: dict[str, Any]) -> bool | None:
             return compare(op, value(left, record), value(right, record))
         case nodes.TextTest(name=name, target=target, argument=argument):
             return text_test(name, value(target, record), value(argument, record))
+        case nodes.Each(kind=kind, target=target, name=name, condition=condition):
+            items = value(target, record)
+            if not isinstance(items, list):
+                return None
+            found = [truth(condition, {name: item}) is True for item in items]
+            return all(found) if kind == "all" else any(found)
         case nodes.Holds(operand=operand):
             return truth(operand, record) is True
         case nodes.InNetwork(network=network, target=target):
