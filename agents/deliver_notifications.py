@@ -20,6 +20,7 @@ from schemas.alerts import AlertState, Status, alert_key
 from schemas.notifications import Notification
 from schemas.platform import Control
 from streams.alerting import load
+from streams.canary import CanaryChannel
 from streams.context import Gathered, Surroundings
 from streams.errors import Invalid
 from streams.lanes import Attempt, Lanes
@@ -154,7 +155,8 @@ class Sender:
 
 def register(worker: Worker) -> None:
     settings = worker.settings
-    directory = Directory(load(settings), channels(settings))
+    canary = CanaryChannel(worker.producer, worker.clock, settings.cluster.name or "local")
+    directory = Directory(load(settings), [*channels(settings), canary])
     policies = settings.notify.policies
     outbox = Outbox(
         directory.plan,

@@ -13,6 +13,8 @@ import msgspec
 from schemas.base import LAST_MS, Event, digest
 
 NO_TENANT = "platform"
+INTERNAL = "eventsphere.internal"
+"""The tenant of Eventsphere's own canary: nobody is of it, its alerts are in no list and no silence covers them."""
 FUTURE_MS = 3_600_000
 """How far an observation's time may be ahead of the time it was written to Kafka."""
 

@@ -50,3 +50,19 @@ class Control(Event, frozen=True, kw_only=True):
     by: str = ""
     time_ms: int
     cluster: str = ""
+
+
+class Canary(Event, frozen=True, kw_only=True):
+    """An alert of our own on its way (`platform.canary`). Key: `id`, which only its sender knows."""
+
+    id: str
+    time_ms: int
+    cluster: str = ""
+
+
+class Trip(Event, frozen=True, kw_only=True):
+    """The canary of this id was delivered (`platform.trips`). Key: `trip`."""
+
+    id: str
+    arrived_ms: int
+    cluster: str = ""

@@ -19,6 +19,7 @@ from schemas.alerts import Matcher
 from schemas.notifications import Timing
 from schemas.platform import Control
 from streams import time_intervals
+from streams.canary import with_canary
 from streams.config_templates import read_templates
 from streams.errors import Fatal
 from streams.files import Files
@@ -60,15 +61,15 @@ class WrongConfig(Fatal):
 
 
 def load(settings: Settings) -> AlertingConfig:
-    """The configuration of `settings.alerting.config`, or the default one. Raises WrongConfig."""
+    """The configuration of `settings.alerting.config`, or the default, with the canary's route. Raises WrongConfig."""
     path = settings.alerting.config
     if not path:
-        return parse(DEFAULT, DEFAULT_NAME, smtp_url=settings.smtp.url.get_secret_value())
+        return with_canary(parse(DEFAULT, DEFAULT_NAME, smtp_url=settings.smtp.url.get_secret_value()))
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WrongConfig(f"{path}: cannot be read: {error}") from None
-    return parse(text, path, smtp_url=settings.smtp.url.get_secret_value())
+    return with_canary(parse(text, path, smtp_url=settings.smtp.url.get_secret_value()))
 
 
 class LiveConfig:

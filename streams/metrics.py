@@ -78,6 +78,17 @@ QUOTA_WARNED = Gauge("eventsphere_quota_warned", "How many are near a quota toda
 QUOTA_OVER = Gauge("eventsphere_quota_exceeded", "How many are beyond a quota today", ["quota"])
 
 
+CANARY_SECONDS = Gauge("eventsphere_canary_trip_seconds", "How long the last canary took from its topic to delivery")
+CANARY_AT = Gauge(
+    "eventsphere_canary_arrived_timestamp_seconds", "When the last canary arrived (at first: when its sender started)"
+)
+CANARY_EVERY = Gauge("eventsphere_canary_every_seconds", "How often a canary is sent (0: never)")
+HEARTBEATS = Counter("eventsphere_heartbeats", "Heartbeats sent out, by what became of them", ["result"])
+BREAK_GLASS = Counter(
+    "eventsphere_break_glass_alerts", "Alerts told directly because Kafka was away, by what became of it", ["result"]
+)
+
+
 class Searchable(Collector):
     """`eventsphere_searchable_seconds`: time between a record's own and when it was done. A histogram that is given
     many records at once: prometheus_client's takes one at a time."""

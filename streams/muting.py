@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from schemas.alerting import InhibitRule
-from schemas.alerts import NO_TENANT, AlertState, Silence, Status
+from schemas.alerts import INTERNAL, NO_TENANT, AlertState, Silence, Status
 from streams.matching import check, matches, matches_value
 
 
@@ -48,6 +48,8 @@ def wrong_silence(silence: Silence) -> str:
 
 def silenced_by(alert: AlertState, active: Iterable[Silence]) -> list[str]:
     """Sorted ids of those silences (of `active`) that cover `alert`. A tenant's silence covers its own alerts only."""
+    if alert.tenant == INTERNAL:
+        return []
     return sorted(
         silence.id
         for silence in active

@@ -1,18 +1,20 @@
 """Quotas: how many bytes of logs somebody may send a day (UTC, of record time), and what happens beyond. Pure, but for
 the copy of `platform.quotas` that `Exceeded` reads.
 
-A soft quota is told about; beyond a hard one records are refused at the door where a sender can be told (HTTP, tenant's
-tokens), and elsewhere left out before they are indexed, counted as dropped by `quota:<name>`.
+A soft quota is told about. Beyond a hard one a request, or a chunk whose sender asks for an ack, is refused when all of
+its records are beyond one. Of a mixed one all are taken, as are those whose sender cannot be told, and what is beyond
+is left out before it is indexed, counted as dropped by `quota:<name>`: refused as a whole it would be sent again until
+the next day, and those that are within their quotas would wait with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from schemas.accounts import QuotaExceeded
-from streams.accounts import HOUR_MS, Fate, Line, Place, Report, Sum, log_places
+from streams.accounts import HOUR_MS, Fate, Line, Place, Report, Sum, log_places, value_place
 from streams.batch import Batch
 from streams.errors import Invalid
 from streams.settings import Quota
@@ -103,30 +105,55 @@ class Limits:
 
     def over(self, batch: Batch) -> dict[int, str]:
         """Positions of records beyond a quota, and its name. Costs nothing while nobody is."""
-        now_ms = self._clock()
-        held = [each for each in self._held() if each.until_ms > now_ms and each.quota in self._quotas]
+        held = self._now()
         if not held:
             return {}
-        known: dict[Place, str] = {}
+        known: dict[Place, QuotaExceeded | None] = {}
         out = {}
         for position, place in enumerate(log_places(batch)):
-            if place not in known:
-                known[place] = self._of(held, place)
-            if known[place]:
-                out[position] = known[place]
+            if (beyond := self._of(held, place, known)) is not None:
+                out[position] = PREFIX + beyond.quota
         return out
 
-    def _of(self, held: Iterable[QuotaExceeded], place: Place) -> str:
-        line = Line(0, *place, "", "")
-        for each in held:
-            quota = self._quotas[each.quota]
-            if _is_for(quota, line) and _place(quota, line) == (each.cluster, each.namespace, each.tenant):
-                return PREFIX + each.quota
-        return ""
+    def refusal(self, values: Sequence[bytes]) -> QuotaExceeded | None:
+        """The quota that log records are beyond, the first one's, when all of them are beyond one: so they can be
+        refused together, and nobody else's with them. Costs nothing while nobody is beyond any."""
+        held = self._now()
+        if not held or not values:
+            return None
+        known: dict[Place, QuotaExceeded | None] = {}
+        first = None
+        for value in values:
+            beyond = self._of(held, value_place(value), known)
+            if beyond is None:
+                return None
+            first = first or beyond
+        return first
+
+    def _now(self) -> list[QuotaExceeded]:
+        now_ms = self._clock()
+        return [each for each in self._held() if each.until_ms > now_ms and each.quota in self._quotas]
+
+    def _of(
+        self, held: Iterable[QuotaExceeded], place: Place, known: dict[Place, QuotaExceeded | None]
+    ) -> QuotaExceeded | None:
+        if place not in known:
+            known[place] = next((each for each in held if self._is_beyond(each, place)), None)
+        return known[place]
+
+    def _is_beyond(self, each: QuotaExceeded, place: Place) -> bool:
+        quota, line = self._quotas[each.quota], Line(0, *place, "", "")
+        return _is_for(quota, line) and _place(quota, line) == (each.cluster, each.namespace, each.tenant)
 
 
-def limited(handle: Handle, limits: Limits) -> Handle:
-    """`handle` without the records beyond a quota, which are reported as dropped by it."""
+class Over(Protocol):
+    """Which records of a batch are left out: their positions, and what by."""
+
+    def over(self, batch: Batch) -> dict[int, str]: ...
+
+
+def limited(handle: Handle, limits: Over) -> Handle:
+    """`handle` without the records that `limits` leaves out, which are reported as dropped by it."""
 
     async def within(batch: Batch) -> None:
         over = limits.over(batch)

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from streams.notify_settings import NotifyPolicy
+from streams.watch_settings import BreakGlass, Canary
 
 PREFIX = "EVENTSPHERE_"
 _INJECTED = re.compile(r"EVENTSPHERE_(.*_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
@@ -321,6 +322,8 @@ class Settings(Section):
     hooks: list[Hook] = []
     """Webhooks taken in, with their secrets; as JSON, or `[[hooks]]` in TOML: docs/how-to/receive-webhooks.md."""
     worker: Worker = Worker()
+    canary: Canary = Canary()
+    break_glass: BreakGlass = BreakGlass()
     quotas: list[Quota] = []
     secret_key: SecretStr = SecretStr("")
     """Signs sessions and resume points; default: generated into the data directory."""

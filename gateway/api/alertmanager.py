@@ -25,6 +25,7 @@ from schemas.base import digest, encode, rfc3339
 from schemas.headers import cloud_headers
 from schemas.platform import Control
 from streams.alerting import CHANGED, WrongConfig
+from streams.canary import RECEIVER as CANARY
 from streams.errors import Retryable
 from streams.matching import check
 from streams.metrics import RECEIVED, REFUSED
@@ -118,7 +119,7 @@ async def _answer(kit: Kit, alerting: State, show: Show, choice: Choice | str, w
 
 @router.get("/api/v2/receivers")
 async def get_receivers(alerting: Alerting, _who: Reader) -> list[dict[str, str]]:
-    return [{"name": receiver.name} for receiver in alerting.live.current.receivers]
+    return [{"name": each.name} for each in alerting.live.current.receivers if each.name != CANARY]
 
 
 @router.get("/api/v2/status")

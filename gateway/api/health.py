@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from gateway.authentication import authenticate
+from gateway.canary import Watch
 from gateway.deps import Kit
 from gateway.metrics import PlatformCollector
 from gateway.problems import MEDIA_TYPE, Problem
@@ -35,17 +36,23 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     REGISTRY.register(collector)
     try:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CHECK_S)) as session:
-            app.state.readiness = Readiness(app.state.services, session)
+            app.state.readiness = Readiness(app.state.services, session, lambda: _canary(app))
             yield
     finally:
         REGISTRY.unregister(collector)
 
 
+def _canary(app: FastAPI) -> str:
+    watch = getattr(app.state, "canary", None)
+    return watch.text() if isinstance(watch, Watch) else ""
+
+
 class Readiness:
     """Every check, run side by side and remembered for `FRESH_S`."""
 
-    def __init__(self, services: Services, session: aiohttp.ClientSession) -> None:
+    def __init__(self, services: Services, session: aiohttp.ClientSession, canary: Callable[[], str]) -> None:
         self._services = services
+        self._canary = canary
         self._session = session
         self._disk = DiskWatch(services.settings.data_dir, services.settings.full_disk_percent)
         self._lock = asyncio.Lock()
@@ -72,7 +79,9 @@ class Readiness:
         results = await asyncio.gather(*(_outcome(check) for check in named.values()))
         # A full disk refuses input only: what is stored can be searched, so this says it and stays ready.
         disk = {"disk": {"ok": True, "detail": self._disk.full()}}
-        return dict(zip(named, results, strict=True)) | disk
+        # Nor is it the gateway that fails when alerts do not arrive.
+        canary = {"canary": {"ok": True, "detail": self._canary()}}
+        return dict(zip(named, results, strict=True)) | disk | canary
 
     async def _bus(self) -> None:
         """A leader for every partition of every topic of the catalogue."""

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from schemas.alerts import Alert, AlertState
+from schemas.alerts import INTERNAL, Alert, AlertState
 from schemas.cicd import CicdEvent
 from schemas.kube import KubeEvent, KubeObject
 from schemas.kube_audit import KubeAuditEvent
-from schemas.platform import Gap, PlatformAudit
+from schemas.platform import Canary, Gap, PlatformAudit
 from streams.rules import nodes
 from streams.rules.lexer import SyntaxProblem
 from streams.rules.nodes import Node
@@ -97,6 +97,11 @@ def _object_message(record: dict[str, Any]) -> str:
     return " ".join(filter(None, (text(record.get(name)) for name in ("kind", "name", "change"))))[:MAX_MESSAGE]
 
 
+def _of_others(record: dict[str, Any], cluster: str, owned: Owned) -> dict[str, str]:
+    """Of an alert; our own canary's is about nothing, so no rule matches it."""
+    return {} if record.get("tenant") == INTERNAL else of_alert(record, cluster, owned)
+
+
 def _declared(topic: str, struct: type[msgspec.Struct], **more: Any) -> Input:
     """An input whose records have an id and a time of their own."""
     usual: dict[str, Any] = {
@@ -136,7 +141,7 @@ INPUTS: dict[str, Input] = {
     "alerts": _declared(
         "alerts",
         Alert,
-        subject=of_alert,
+        subject=_of_others,
         message=_alert_message,
         time_ms=_timed("observed_at_ms"),
         id=_joined("tenant", "fingerprint", "source", "starts_at_ms", "observed_at_ms"),
@@ -144,7 +149,7 @@ INPUTS: dict[str, Input] = {
     "alerts.state": _declared(
         "alerts.state",
         AlertState,
-        subject=of_alert,
+        subject=_of_others,
         message=_alert_message,
         time_ms=_timed("updated_at_ms"),
         id=_joined("episode", "seq"),
@@ -152,6 +157,7 @@ INPUTS: dict[str, Input] = {
     "cicd.events": _declared("cicd.events", CicdEvent),
     "platform.audit": _declared("platform.audit", PlatformAudit, message=_field("object")),
     "gaps": _declared("gaps", Gap, message=_field("reason")),
+    "platform.canary": _declared("platform.canary", Canary, message=_field("id")),
 }
 
 

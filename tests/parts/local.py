@@ -38,7 +38,7 @@ class Local:
         self.data_dir = data_dir
         self.base = free_base()
         self.password = ""
-        self.settings = dict(settings or {})
+        self.settings = {"CANARY__EVERY_S": "0"} | dict(settings or {})
         self._process: subprocess.Popen[str] | None = None
         self._tokens: dict[tuple[str, ...], str] = {}
 
