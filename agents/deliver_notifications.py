@@ -9,7 +9,7 @@ decisions say `shadow` and have no outcome; one to `send` from before gets the o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,20 @@ import msgspec
 from schemas.alerting import AlertingConfig, Receiver, alerts_for
 from schemas.alerts import AlertState, Status, alert_key
 from schemas.notifications import Notification
+from schemas.people import Person
 from schemas.platform import Control
 from streams.alerting import load
 from streams.canary import CanaryChannel
 from streams.context import Gathered, Surroundings
-from streams.errors import Invalid
+from streams.errors import Invalid, Retryable
 from streams.lanes import Attempt, Lanes
 from streams.notify_settings import policy_for
 from streams.outbox import REFRESH, TOPIC, Due, Outbox, Planned
 from streams.pace import Pace
+from streams.people import reached
 from streams.producer import Producer
 from streams.sinks.channel import Channel, Final, Job, Staged, Target
+from streams.sinks.email_channel import Email
 from streams.sinks.index.port import Index, open_index
 from streams.sinks.registry import base_url, channels
 
@@ -41,21 +44,37 @@ NAME = "deliver-notifications"
 class Directory:
     """Whom receivers reach, by the configuration as it is now."""
 
-    def __init__(self, config: AlertingConfig, channels: Sequence[Channel]) -> None:
+    def __init__(
+        self,
+        config: AlertingConfig,
+        channels: Sequence[Channel],
+        people: Callable[[], Iterable[Person]],
+        clock: Callable[[], int],
+    ) -> None:
+        """`people` raises Retryable while they are not known."""
         self.config = config
         self.channels = {channel.name: channel for channel in channels}
+        self._people = people
+        self._clock = clock
 
     def plan(self, notification: Notification) -> list[Planned]:
         """The targets of a notification; those whose channel is told nothing of its alerts are left out."""
-        return [
-            Planned(target.channel, target.ref, target.name)
-            for target in self._targets(self._receiver(notification.receiver))
+        receiver = self._receiver(notification.receiver)
+        at_once = {
+            target.ref: Planned(target.channel, target.ref, target.name)
+            for target in self._named(receiver)
             if alerts_for(notification, target.config)
-        ]
+        }
+        for target, until_ms in self._in_person(receiver, notification):
+            if alerts_for(notification, target.config):
+                at_once.setdefault(target.ref, Planned(target.channel, target.ref, target.name, until_ms))
+        return list(at_once.values())
 
     def find(self, due: Due) -> tuple[Channel, Target]:
         """Raises Invalid when the receiver no longer has this target."""
-        for target in self._targets(self._receiver(due.notification.receiver)):
+        receiver = self._receiver(due.notification.receiver)
+        people = (target for target, _ in self._in_person(receiver, due.notification))
+        for target in (*self._named(receiver), *people):
             if (target.channel, target.ref) == (due.delivery.channel, due.delivery.ref):
                 return self.channels[target.channel], target
         raise Invalid("target_gone", f"{due.notification.receiver} has no {due.delivery.channel} {due.delivery.name}")
@@ -66,7 +85,18 @@ class Directory:
             raise Invalid("receiver_unknown", f"there is no receiver {name!r}")
         return receiver
 
-    def _targets(self, receiver: Receiver) -> list[Target]:
+    def _in_person(self, receiver: Receiver, notification: Notification) -> list[tuple[Target, int]]:
+        """The tenant's people, and until when each is kept waiting (ms; 0: not)."""
+        email = self.channels.get("email")
+        if not receiver.people or not isinstance(email, Email):
+            return []
+        resolved = any(each.send_resolved for each in receiver.people)
+        return [
+            (email.person(person.address, person.language, send_resolved=resolved), until_ms)
+            for person, until_ms in reached(self._people(), notification, self._clock())
+        ]
+
+    def _named(self, receiver: Receiver) -> list[Target]:
         """Each target once, however often a receiver lists it."""
         found = [target for channel in self.channels.values() for target in channel.targets(receiver)]
         return list({(target.channel, target.ref): target for target in found}.values())
@@ -156,7 +186,14 @@ class Sender:
 def register(worker: Worker) -> None:
     settings = worker.settings
     canary = CanaryChannel(worker.producer, worker.clock, settings.cluster.name or "local")
-    directory = Directory(load(settings), [*channels(settings), canary])
+    view = worker.view("people", msgspec.json.Decoder(Person).decode)
+
+    def people() -> Iterable[Person]:
+        if not view.ready:
+            raise Retryable("people", "who wants to be told in person is not read yet")
+        return view.values()
+
+    directory = Directory(load(settings), [*channels(settings), canary], people, worker.clock)
     policies = settings.notify.policies
     outbox = Outbox(
         directory.plan,

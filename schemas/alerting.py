@@ -51,6 +51,8 @@ class EmailConfig(Channel, frozen=True, kw_only=True):
     text: str | None = None
     server: str = ""
     templates: tuple[tuple[str, str], ...] = ()
+    language: str = "en"
+    """Of our own words, `en` or `zh`."""
 
     @property
     def addresses(self) -> list[str]:
@@ -85,6 +87,10 @@ class AlertmanagerConfig(Channel, frozen=True, kw_only=True):
     authorization: str = ""
 
 
+class PeopleConfig(Channel, frozen=True, kw_only=True):
+    """Mail to everybody of the alerts' tenant who wants to be told in person (topic `people`). Ours."""
+
+
 class Other(Event, frozen=True, kw_only=True):
     """A channel of a further kind (`streams/sinks/kinds.py`), with the kind's own configuration."""
 
@@ -101,11 +107,12 @@ class Receiver(Event, frozen=True, kw_only=True):
     apprise: list[AppriseConfig] = []
     alertmanager: list[AlertmanagerConfig] = []
     others: list[Other] = []
+    people: list[PeopleConfig] = []
 
     @property
     def channels(self) -> list[Channel]:
         others = [each.config for each in self.others]
-        return [*self.email, *self.webhook, *self.apprise, *self.alertmanager, *others]
+        return [*self.email, *self.webhook, *self.apprise, *self.alertmanager, *others, *self.people]
 
     @property
     def send_resolved(self) -> bool:

@@ -82,7 +82,8 @@ class Lanes:
         clock: Callable[[], int],
         marker: Sender,
     ) -> None:
-        """`prepare` says how to make a delivery; it raises Invalid when its target is gone. `marker` writes marks: one
+        """`prepare` says how to make a delivery; it raises Invalid when its target is gone, Retryable when that is not
+        known yet. `marker` writes marks: one
         that does not wait to fill batches."""
         self._ledger = ledger
         self._outbox = outbox
@@ -137,6 +138,8 @@ class Lanes:
                 attempt = self._prepare(each)
             except Invalid as gone:
                 self._recorder.put(partition, Result(each, gone, now))
+                continue
+            except Retryable:
                 continue
             work.setdefault(attempt.lane, []).append(Item(partition, owner, each, attempt))
         for name, items in work.items():

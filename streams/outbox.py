@@ -41,6 +41,8 @@ REFRESH = "refresh/"
 LATE = "late/"
 LATE_REASON = "late"
 """`Notification.reason` of a digest of what could not be delivered in time."""
+DIGEST_REASON = "held"
+"""Of a digest for somebody's quiet hours, or who wants one."""
 LATE_ALERTS = 100
 REPLAY = "eventsphere.replay"
 """Header of our dead letters' originals: what has it and comes again was sent again on purpose."""
@@ -85,11 +87,12 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """A target a notification goes to, as the configuration says now."""
+    """A target a notification goes to, as the configuration says now; not before `until_ms`, and then in a digest."""
 
     channel: str
     ref: str
     name: str
+    until_ms: int = 0
 
 
 PolicyOf = Callable[[str, str], NotifyPolicy]
@@ -123,7 +126,9 @@ class Outbox:
                 state[notification.id] = _reopened(known, notification, record)
                 self._opened(state, notification.id)
             return []
-        deliveries = [Delivery(channel=p.channel, ref=p.ref, name=p.name) for p in self._plan(notification)]
+        planned = self._plan(notification)
+        held = [p for p in planned if p.until_ms > record.timestamp_ms]
+        deliveries = [Delivery(channel=p.channel, ref=p.ref, name=p.name) for p in planned if p not in held]
         entry = Entry(
             notification=notification,
             deliveries=deliveries,
@@ -135,9 +140,19 @@ class Outbox:
         if self._shadow:
             entry = _replace(entry, deliveries=[_replace(each, step=Step.SHADOW) for each in deliveries])
             out = [_outcome(notification, each, Result.SHADOW, record.timestamp_ms) for each in entry.deliveries]
+        else:
+            out = [each for p in held for each in self._hold(state, p, entry, notification, record.timestamp_ms)]
         state[notification.id] = _closed(entry, record.timestamp_ms)
         self._opened(state, notification.id)
         return out
+
+    def _hold(
+        self, state: State[Entry], planned: Planned, entry: Entry, notification: Notification, now_ms: int
+    ) -> list[Outgoing]:
+        """Keep it for the digest of a target that wants to hear of it later."""
+        delivery = Delivery(channel=planned.channel, ref=planned.ref, name=planned.name, next_at_ms=planned.until_ms)
+        self._collect(state, Due(notification.id, delivery, notification), entry, now_ms, DIGEST_REASON)
+        return [_outcome(notification, delivery, Result.RETRY, now_ms, Invalid(DIGEST_REASON, "kept for a digest"))]
 
     def tick(self, state: State[Entry], now_ms: int) -> Iterable[Outgoing]:
         """Give up what could not be delivered in time (a day); forget what was delivered long ago."""
@@ -164,18 +179,19 @@ class Outbox:
             if policy.then == "digest" and not key.startswith(LATE):
                 failure = Invalid("expired", f"not delivered within {_span(policy)}: told in a digest later")
                 out += self._failed(state, due, each, failure, now_ms)[:1]
-                self._keep_late(state, due, entry, now_ms)
+                self._collect(state, due, entry, now_ms, LATE_REASON)
             else:
                 failure = Invalid("expired", f"not delivered within {_span(policy)}")
                 out += self._failed(state, due, each, failure, now_ms)
         return out
 
-    def _keep_late(self, state: State[Entry], due: Due, entry: Entry, now_ms: int) -> None:
+    def _collect(self, state: State[Entry], due: Due, entry: Entry, now_ms: int, reason: str) -> None:
         """Put it into the digest of its target; one that is on its way already is made longer."""
-        key = LATE + digest(due.notification.tenant, due.notification.receiver, due.delivery.ref)
+        key = LATE + digest(due.notification.tenant, due.notification.receiver, due.delivery.ref, reason)
         before = state.get(key)
         known = before.notification if before is not None else None
-        delivery = _replace(due.delivery, step=Step.PENDING, attempts=0, refusals=0, next_at_ms=now_ms)
+        at_ms = max(now_ms, due.delivery.next_at_ms)
+        delivery = _replace(due.delivery, step=Step.PENDING, attempts=0, refusals=0, next_at_ms=at_ms)
         if before is not None and known is not None:
             delivery = before.deliveries[0]
         alerts = {alert_key(alert.tenant, alert.fingerprint): alert for alert in known.alerts} if known else {}
@@ -185,9 +201,9 @@ class Outbox:
         told = _replace(
             due.notification,
             id=known.id if known else digest(LATE, due.notification.id, due.delivery.ref),
-            group_key=LATE_REASON,
+            group_key=reason,
             group_labels={},
-            reason=LATE_REASON,
+            reason=reason,
             alerts=shown,
             truncated=truncated,
             thread="",

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from schemas.alerting import EmailConfig
 from streams.config_templates import Templates
 from streams.files import Files
+from streams.sinks.words import LANGUAGES
 from streams.yaml_nodes import Node
 
 SMTP_FIELDS = frozenset(
@@ -31,7 +32,7 @@ _DEFAULT_CALL = r'\s*\{\{-?\s*template\s+"email\.default\.html"\s+\.\s*-?\}\}\s*
 
 def email(node: Node, shared: Mapping[str, Node], files: Files, templates: Templates) -> EmailConfig:
     """`shared`: the `smtp_` fields of `global`, without that prefix."""
-    fields = node.known(("to", "send_resolved", "headers", "html", "text", *sorted(SMTP_FIELDS)))
+    fields = node.known(("to", "send_resolved", "headers", "html", "text", "language", *sorted(SMTP_FIELDS)))
     to = fields["to"].checked(_addresses, "") if "to" in fields else ""
     if "to" not in fields:
         node.fail("`to` is missing: the addresses, separated by commas")
@@ -50,7 +51,14 @@ def email(node: Node, shared: Mapping[str, Node], files: Files, templates: Templ
         text=templates.field(fields["text"]) if "text" in fields else None,
         server=server({**shared, **{name: fields[name] for name in SMTP_FIELDS & fields.keys()}}, files),
         templates=templates.files,
+        language=fields["language"].checked(_language, "en") if "language" in fields else "en",
     )
+
+
+def _language(text: str) -> str:
+    if text not in LANGUAGES:
+        raise ValueError(f"expected one of {', '.join(LANGUAGES)}")
+    return text
 
 
 def _html(node: Node | None, templates: Templates) -> str | None:

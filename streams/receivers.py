@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from schemas.alerting import AlertmanagerConfig, AppriseConfig, Receiver, WebhookConfig
+from schemas.alerting import AlertmanagerConfig, AppriseConfig, PeopleConfig, Receiver, WebhookConfig
 from streams import receiver_kinds
 from streams.config_templates import Templates
 from streams.files import Files
@@ -51,7 +51,14 @@ def _receiver(node: Node, shared: Shared) -> Receiver:
     if not name:
         node.fail("a receiver needs a name")
     others = receiver_kinds.others(fields, shared.files)
-    for kind in fields.keys() - {"name", "email_configs", "webhook_configs", "apprise_configs", "alertmanager_configs"}:
+    for kind in fields.keys() - {
+        "name",
+        "email_configs",
+        "webhook_configs",
+        "apprise_configs",
+        "alertmanager_configs",
+        "people_configs",
+    }:
         _refuse_kind(fields[kind], kind)
 
     def items(kind: str) -> list[Node]:
@@ -64,6 +71,7 @@ def _receiver(node: Node, shared: Shared) -> Receiver:
         apprise=[_apprise(item, shared.files) for item in items("apprise_configs")],
         alertmanager=[_alertmanager(item, shared.files) for item in items("alertmanager_configs")],
         others=others,
+        people=[PeopleConfig(send_resolved=_send_resolved(_knows(item), True)) for item in items("people_configs")],
     )
 
 
@@ -84,6 +92,12 @@ def _plain(value: str) -> str:
     if "{{" in value:
         raise ValueError("templates are not supported here")
     return value
+
+
+def _knows(node: Node) -> dict[str, Node]:
+    fields = node.fields()
+    _known(fields, {"send_resolved"})
+    return fields
 
 
 def _webhook(node: Node, files: Files) -> WebhookConfig:

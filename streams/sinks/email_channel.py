@@ -28,6 +28,10 @@ class Email:
         found = {address: config for config in receiver.email for address in config.addresses}
         return [self._target(address, config) for address, config in found.items()]
 
+    def person(self, address: str, language: str, *, send_resolved: bool) -> Target:
+        """One address that no receiver names: of somebody who wants to be told in person."""
+        return self._target(address, EmailConfig(to=address, send_resolved=send_resolved, language=language))
+
     def _target(self, address: str, config: EmailConfig) -> Target:
         server = self._mailer(config).server
         lane = f"smtp {server.host}:{server.port}"
@@ -45,7 +49,9 @@ class Email:
         config = job.target.config
         assert isinstance(config, EmailConfig)  # noqa: S101
         own = own_words(config, job.notification, job.alerts, self._base_url)
-        about = letter(job.notification, job.alerts, job.context, self._base_url, [*job.notes, *own.notes])
+        about = letter(
+            job.notification, job.alerts, job.context, self._base_url, [*job.notes, *own.notes], config.language
+        )
         mailer = self._mailer(config)
         try:
             recipient = bare_address(job.target.name)

@@ -79,6 +79,7 @@ def letter(
     mark = f"{say('FIRING')}:{len(firing)}" if firing else say("RESOLVED")
     mark = say("TEST") if notification.reason == "test" else mark
     late = [say("Digest of what could not be delivered in time")] if notification.reason == "late" else []
+    late = [say("Your digest")] if notification.reason == "held" else late
     return Letter(
         subject=one_line(f"[{mark}] {title}{where}", SUBJECT_CHARS),
         title=title,

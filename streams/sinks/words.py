@@ -40,6 +40,7 @@ _ZH = {
     "info": "提示",
     "Sent by Eventsphere to receiver": "由 Eventsphere 发送给接收者",
     "The usual form of this message could not be rendered": "此消息无法按其模板渲染, 以下为纯文本",
+    "Your digest": "您的通知摘要",
     "Digest of what could not be delivered in time": "未能及时送达的通知摘要",
 }
 

@@ -242,6 +242,22 @@ def test_a_digest_that_grew_while_it_was_sent_is_followed_by_another() -> None:
     assert second.notification.id != first.notification.id
 
 
+def test_what_somebody_wants_later_is_kept_for_one_digest() -> None:
+    person = Planned("email", "m1", "ada@example.org", START + 60_000)
+    core, state = outbox(person, HOOK), State[Entry]()
+    for flush in (1, 2):
+        made = msgspec.structs.replace(notification(flush, group=str(flush)), alerts=[alert(f"Down{flush}")])
+        said = outcomes(list(core.decide(state, record(made, flush))))
+        assert [(o.channel, o.result, o.retry_at_ms) for o in said] == [("email", "retry", START + 60_000)]
+        core.decide(state, record(made, flush))
+    assert [due.delivery.channel for due in core.due(state, START)] == ["webhook", "webhook"]
+    state = restarted(state)
+    (digest,) = (due for due in core.due(state, START + 60_000) if due.delivery.channel == "email")
+    assert [each.labels["alertname"] for each in digest.notification.alerts] == ["Down1", "Down2"]
+    assert [o.result for o in outcomes(core.settle(state, digest, None, START + 60_000))] == ["sent"]
+    assert [due for due in core.due(state, START + EXPIRY_MS) if due.delivery.channel == "email"] == []
+
+
 def test_what_cannot_go_now_does_not_hide_what_can() -> None:
     core, state = outbox(), State[Entry]()
     for flush in range(300):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from streams.record import Outgoing
 from streams.settings import Alerting, Kafka, Smtp
 from streams.sinks.index.port import Kind
 from tests.delivery.samples import alert
-from tests.gateway.serving import Served, serving
+from tests.gateway.serving import Served, eventually, serving
 from tests.parts.process import free_port
 from tests.parts.smtpd import Smtpd, smtpd
 
@@ -174,10 +173,9 @@ def test_a_notification_is_sent_again_under_a_new_id(told: Served, known: Notifi
     assert (sent.resend_of, sent.reason, sent.thread, sent.alerts) == (known.id, "resend", known.id, known.alerts)
     assert record.key == b"shop/ops/{}:{}"
     told.index(Kind.NOTIFICATIONS, "notifications")
-    deadline = time.monotonic() + 30
-    while not (found := told.get(f"/api/v1/notifications/{known.id}/lineage"))["resent"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    found = eventually(
+        lambda: resent if (resent := told.get(f"/api/v1/notifications/{known.id}/lineage"))["resent"] else None
+    )
     assert found["resent"] == [again]
 
 
@@ -199,3 +197,45 @@ def test_lineage_goes_back_to_records_and_forward_from_them(told: Served, known:
     tenant = told.token("notifications:read", "alerts:read", tenant="other")
     hidden = told.http.get("/api/v1/records/logs/0/7/effects", headers=tenant)
     assert hidden.json()["notifications"] == []
+
+
+def test_a_person_says_how_to_be_told(told: Served) -> None:
+    path = "/api/v1/me/notifications"
+    wanted = {
+        "address": "ada@example.org",
+        "language": "zh",
+        "severity": "warning",
+        "quiet": {"start": "22:00", "end": "07:00", "zone": "Asia/Shanghai", "weekdays": [0]},
+        "digest_minutes": 30,
+    }
+    answer = told.http.put(path, json=wanted, headers=told.admin)
+    assert answer.status_code == 200, answer.text
+    eventually(lambda: told.http.get(path, headers=told.admin).status_code == 200)
+    found = told.get(path)
+    assert {name: found[name] for name in wanted} == wanted
+    assert (found["through"], found["enabled"]) == ("critical", True)
+    assert told.http.delete(path, headers=told.admin).status_code == 204
+    eventually(lambda: told.http.get(path, headers=told.admin).status_code == 404)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"address": "nobody"},
+        {"address": "a@b\r\nBcc: c@d"},
+        {"address": "a@b", "quiet": {"start": "25:00", "end": "07:00"}},
+        {"address": "a@b", "quiet": {"start": "22:00", "end": "07:00", "zone": "../etc/passwd"}},
+        {"address": "a@b", "language": "fr"},
+        {"address": "a@b", "severity": "awful"},
+        {"address": "a@b", "colour": "red"},
+    ],
+)
+def test_what_is_wrong_with_it_is_named(told: Served, wrong: dict[str, Any]) -> None:
+    answer = told.http.put("/api/v1/me/notifications", json=wrong, headers=told.admin)
+    assert answer.status_code == 422
+    assert list(wrong)[-1] in answer.text
+
+
+def test_a_machine_is_no_person(told: Served) -> None:
+    token = told.token("alerts:read")
+    assert told.http.get("/api/v1/me/notifications", headers=token).status_code == 403
