@@ -21,8 +21,9 @@ from streams.alerting import LiveConfig
 from streams.batch import Batch
 from streams.envelope import opened, trace_of, traced
 from streams.errors import Invalid
+from streams.policies import led
 from streams.record import Outgoing
-from streams.routing import Destination, destinations
+from streams.routing import Destination
 
 if TYPE_CHECKING:
     import faust
@@ -40,7 +41,7 @@ _decoder = msgspec.json.Decoder(AlertState)
 def routed(config: AlertingConfig, alert: AlertState) -> Iterator[Outgoing]:
     """One record a receiver and group."""
     if alert.state in ROUTED:
-        for destination in destinations(config.route, alert.labels):
+        for destination in led(config, alert.labels):
             yield outgoing(alert, destination)
 
 

@@ -17,7 +17,9 @@ SEEN_S = 5.0
 MAX_COMMENT = 500
 
 
-def acknowledgement(state: AlertState, by: str, now_ms: int, until_ms: int = 0, comment: str = "") -> Alert:
+def acknowledgement(
+    state: AlertState, by: str, now_ms: int, until_ms: int = 0, comment: str = "", *, snoozed: bool = False
+) -> Alert:
     """What goes onto `alerts`; an empty `by` takes it back. Raises Invalid for an alert that does not fire."""
     if state.state is Status.RESOLVED:
         raise Invalid("resolved", "it is resolved: there is nothing to take on")
@@ -31,7 +33,9 @@ def acknowledgement(state: AlertState, by: str, now_ms: int, until_ms: int = 0, 
         cluster=state.cluster,
         fingerprint=state.fingerprint,
         source=f"acknowledge/{by}",
-        acknowledged=Acknowledged(by=by, at_ms=now_ms, until_ms=until_ms, comment=comment[:MAX_COMMENT]),
+        acknowledged=Acknowledged(
+            by=by, at_ms=now_ms, until_ms=until_ms, comment=comment[:MAX_COMMENT], snoozed=snoozed
+        ),
     )
 
 

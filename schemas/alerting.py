@@ -12,7 +12,9 @@ import msgspec
 
 from schemas.alerts import AlertState, Matcher, Status
 from schemas.base import Event
+from schemas.intervals import TimeInterval
 from schemas.notifications import Notification, Timing
+from schemas.policies import Policies
 
 MAILBOX = "mailbox"
 """Receiver of the default configuration: the local mailbox."""
@@ -120,30 +122,6 @@ class Receiver(Event, frozen=True, kw_only=True):
         return any(channel.send_resolved for channel in self.channels)
 
 
-Span = tuple[int, int]
-"""First and last, both within (times: minutes of the day, the last one not)."""
-
-
-class TimeSpan(Event, frozen=True, kw_only=True):
-    """Moments for which everything that is named here holds. Source: alertmanager 0.25 timeinterval/timeinterval.go."""
-
-    times: list[Span] = []
-    weekdays: list[Span] = []
-    """0 for Sunday."""
-    days_of_month: list[Span] = []
-    """From 1; negative ones count from the end of the month."""
-    months: list[Span] = []
-    years: list[Span] = []
-    location: str = "UTC"
-    """A time zone of the IANA database."""
-
-
-class TimeInterval(Event, frozen=True, kw_only=True):
-    name: str
-    spans: list[TimeSpan] = []
-    """Any of them."""
-
-
 class Route(Event, frozen=True, kw_only=True):
     """A node of the route tree, inherited settings filled in. Its own matchers only; the root has none.
 
@@ -181,6 +159,7 @@ class AlertingConfig(Event, frozen=True, kw_only=True):
     time_intervals: list[TimeInterval] = []
     resolve_timeout_ms: int = 300_000
     original: str = ""
+    policies: Policies = Policies()
 
     def receiver(self, name: str) -> Receiver | None:
         return next((each for each in self.receivers if each.name == name), None)
@@ -194,6 +173,10 @@ class Reason:
     SOME_RESOLVED = "some_resolved"
     ALL_RESOLVED = "all_resolved"
     REPEAT = "repeat"
+    DIGEST = "digest"
+    """A digest is due."""
+    ESCALATED = "escalated"
+    """Nobody took it on in time."""
 
 
 def alerts_for(notification: Notification, channel: Channel) -> list[AlertState]:

@@ -36,6 +36,8 @@ class Acknowledged(Event, frozen=True, kw_only=True):
     at_ms: int
     until_ms: int = 0
     comment: str = ""
+    snoozed: bool = False
+    """Nothing at all is said of it while it fires; else only its repeats are left out."""
 
 
 class Alert(Event, frozen=True, kw_only=True):

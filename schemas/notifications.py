@@ -14,6 +14,8 @@ class Timing(Event, frozen=True, kw_only=True):
     group_wait_ms: int = 30_000
     group_interval_ms: int = 300_000
     repeat_interval_ms: int = 14_400_000
+    digest_ms: int = 0
+    """The group is told at the end of each period of this length (from midnight UTC) instead; 0: it is no digest."""
 
 
 class Routed(Event, frozen=True, kw_only=True):

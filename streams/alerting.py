@@ -24,6 +24,7 @@ from streams.config_templates import read_templates
 from streams.errors import Fatal
 from streams.files import Files
 from streams.matching import check, is_label_name, parse_matchers, render_all
+from streams.policy_file import apply
 from streams.receiver_mail import SMTP_FIELDS
 from streams.receivers import Shared, receivers
 from streams.settings import Settings
@@ -61,15 +62,26 @@ class WrongConfig(Fatal):
 
 
 def load(settings: Settings) -> AlertingConfig:
-    """The configuration of `settings.alerting.config`, or the default, with the canary's route. Raises WrongConfig."""
-    path = settings.alerting.config
+    """The configuration of `settings.alerting.config`, or the default, with the policies and the canary's route.
+
+    Raises WrongConfig.
+    """
+    config = _of_file(settings.alerting.config, settings.smtp.url.get_secret_value())
+    if settings.alerting.policies:
+        config, wrong = apply(settings.alerting.policies, config)
+        if wrong:
+            raise WrongConfig(wrong)
+    return with_canary(config)
+
+
+def _of_file(path: str, smtp_url: str) -> AlertingConfig:
     if not path:
-        return with_canary(parse(DEFAULT, DEFAULT_NAME, smtp_url=settings.smtp.url.get_secret_value()))
+        return parse(DEFAULT, DEFAULT_NAME, smtp_url=smtp_url)
     try:
         text = Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WrongConfig(f"{path}: cannot be read: {error}") from None
-    return with_canary(parse(text, path, smtp_url=settings.smtp.url.get_secret_value()))
+    return parse(text, path, smtp_url=smtp_url)
 
 
 class LiveConfig:

@@ -10,10 +10,9 @@ from schemas.alerting import AlertingConfig, Reason, Route
 from schemas.alerts import AlertState, Silence, Status
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, notification_id
-from streams import groups, muting, time_intervals
+from streams import groups, muting, policies, time_intervals
 from streams.groups import Group, Told
 from streams.muting import Inhibitor
-from streams.routing import destinations
 
 MAX_ALERTS = 500
 MAX_BYTES = 2 << 20
@@ -49,7 +48,7 @@ class Look:
 
     def _route(self, alert: AlertState, group: Group) -> Route | None:
         """That by which the alert comes into this group."""
-        for each in destinations(self.config.route, alert.labels):
+        for each in policies.led(self.config, alert.labels):
             if each.route.receiver == group.receiver and each.group_key == group.group_key:
                 return each.route
         return None
@@ -75,23 +74,34 @@ class Look:
             return Decision.INHIBITED, "inhibited by " + ", ".join(by)
         if by := muting.silenced_by(alert, self.silences):
             return Decision.SILENCED, "silenced by " + ", ".join(by)
+        if why := policies.snoozed(alert, self.now_ms):
+            return Decision.SILENCED, why
         route = self._route(alert, group)
         if route and (why := time_intervals.muted(route, self.config.time_intervals, self.now_ms)):
             return Decision.MUTED, why
-        return None
+        told = groups.told(group, shadow=self._shadow)
+        known = told is not None and alert.fingerprint in told.firing
+        why = policies.withheld(self.config, group.receiver, group.group_key, alert, self.now_ms, known=known)
+        return (Decision.MUTED, why) if why else None
 
     def _tell(self, group: Group, alerts: Sequence[AlertState]) -> tuple[Group, list[Notification]]:
         firing = [each.fingerprint for each in alerts if each.state is not Status.RESOLVED]
         resolved = [each.fingerprint for each in alerts if each.state is Status.RESOLVED]
-        taken_on = bool(firing) and all(self._taken_on(each) for each in alerts if each.state is not Status.RESOLVED)
+        fires = [each for each in alerts if each.state is not Status.RESOLVED]
+        taken_on = bool(firing) and all(policies.taken_on(each, self.now_ms) for each in fires)
         told = groups.told(group, shadow=self._shadow)
-        if told is not None and not taken_on and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
+        repeat = policies.repeat(self.config.policies, fires or alerts, group.timing, told.repeats if told else 0)
+        lasts = taken_on or repeat.policy  # else it would be as new to them, though it is only rarely said again
+        if told is not None and not lasts and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
             told = None
         receiver = self.config.receiver(group.receiver)
         send_resolved = receiver is not None and receiver.send_resolved
-        reason = groups.needs(
-            told, firing, resolved, timing=group.timing, send_resolved=send_resolved, now_ms=self.now_ms
-        )
+        timing = _replace(group.timing, repeat_interval_ms=repeat.wait_ms)
+        reason = groups.needs(told, firing, resolved, timing=timing, send_resolved=send_resolved, now_ms=self.now_ms)
+        if group.timing.digest_ms:
+            reason = Reason.DIGEST
+        elif reason == Reason.FIRST and policies.is_escalation(group.group_key):
+            reason = Reason.ESCALATED
         if not reason:
             known = {*told.firing, *told.resolved} if told else set()
             over = [each for each in alerts if each.state is Status.RESOLVED and each.fingerprint not in known]
@@ -102,16 +112,12 @@ class Look:
         if reason == Reason.REPEAT and taken_on:
             return group, []
         new_thread = told is None or not told.firing
-        now = Told(firing=firing, resolved=resolved, at_ms=self.now_ms)
+        repeats = told.repeats + 1 if told and reason == Reason.REPEAT else 0
+        now = Told(firing=firing, resolved=resolved, at_ms=self.now_ms, repeats=repeats)
         group = groups.telling(group, now, shadow=self._shadow)
         if not firing and not send_resolved:
             return group, []  # nothing of the receiver wants to hear it: it is only written down
         return self._sent(group, reason, alerts, new_thread)
-
-    def _taken_on(self, alert: AlertState) -> bool:
-        """Somebody works on it: it need not be said again."""
-        told = alert.acknowledged
-        return told is not None and (not told.until_ms or self.now_ms < told.until_ms)
 
     def _sent(
         self, group: Group, reason: str, alerts: Sequence[AlertState], new_thread: bool

@@ -19,7 +19,7 @@ from schemas.notifications import Timing
 EMPTY_MS = 30_000
 """A group that ran empty keeps its rhythm that long, then it starts anew with `group_wait`."""
 TOLD_MS = 120 * 3_600_000
-"""What was told is forgotten after this, or after twice `repeat_interval` when that is sooner: at the next sweep then."""
+"""What was told is forgotten after this, or after twice `repeat_interval` when that is sooner, at the next sweep."""
 SWEEP_MS = 15 * 60_000
 """How often Alertmanager sweeps: until then it counts what it was told."""
 TOMBSTONE_MS = 3_600_000
@@ -32,6 +32,8 @@ class Told(Event, frozen=True, kw_only=True):
     firing: list[str] = []
     resolved: list[str] = []
     at_ms: int
+    repeats: int = 0
+    """How often it was told again since something changed."""
 
 
 class Group(Event, frozen=True, kw_only=True):
@@ -99,7 +101,9 @@ def joined(group: Group, alert: AlertState, received_ms: int) -> Group:
         members = [*members[:place], alert.fingerprint, *members[place:]]
     next_ms, flushed = group.next_ms, group.flushed
     interval = group.timing.group_interval_ms
-    if not next_ms:
+    if not next_ms and (period := group.timing.digest_ms):
+        next_ms, flushed = (received_ms // period + 1) * period, True
+    elif not next_ms:
         next_ms, flushed = received_ms + group.timing.group_wait_ms, False
     elif not group.members and next_ms < received_ms:
         next_ms += -(-(received_ms - next_ms) // interval) * interval  # beats passed over while it was empty

@@ -178,6 +178,8 @@ class Process(Section):
 class Alerting(Section):
     config: str = ""
     """An alertmanager.yml: route tree and receivers. Empty: everything goes to the local mailbox."""
+    policies: str = ""
+    """A document of policies beside it: repeats, digests, quiet hours, escalation, inhibition by level."""
 
 
 class Notify(Section):

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from schemas.alerting import Route, Span, TimeInterval, TimeSpan
+from schemas.alerting import Route
+from schemas.intervals import Span, TimeInterval, TimeSpan
 from streams.yaml_nodes import Node
 
 DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -31,12 +32,12 @@ def intervals(nodes: Sequence[Node]) -> list[TimeInterval]:
             node.fail("expected a name")
         elif any(each.name == name for each in out):
             fields["name"].fail(f"the name {name!r} is taken")
-        spans = [_span(item) for item in fields["time_intervals"].items()] if "time_intervals" in fields else []
+        spans = [span(item) for item in fields["time_intervals"].items()] if "time_intervals" in fields else []
         out.append(TimeInterval(name=name, spans=spans))
     return out
 
 
-def _span(node: Node) -> TimeSpan:
+def span(node: Node) -> TimeSpan:
     fields = node.known(("times", "weekdays", "days_of_month", "months", "years", "location"))
 
     def ranges(name: str, read: Callable[[str], int], low: int, high: int) -> list[Span]:
@@ -112,7 +113,11 @@ def _zone(location: str) -> tzinfo | None:
 
 
 def contains(interval: TimeInterval, now_ms: int) -> bool:
-    return any(_holds(span, now_ms) for span in interval.spans)
+    return within(interval.spans, now_ms)
+
+
+def within(spans: Sequence[TimeSpan], now_ms: int) -> bool:
+    return any(_holds(each, now_ms) for each in spans)
 
 
 def _holds(span: TimeSpan, now_ms: int) -> bool:

@@ -137,7 +137,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _acknowledged(alert: AlertState) -> dict[str, str] | None:
+def _acknowledged(alert: AlertState) -> dict[str, Any] | None:
     if alert.acknowledged is None:
         return None
     until = alert.acknowledged.until_ms
@@ -146,6 +146,7 @@ def _acknowledged(alert: AlertState) -> dict[str, str] | None:
         "at": rfc3339(alert.acknowledged.at_ms),
         "until": rfc3339(until) if until else "",
         "comment": alert.acknowledged.comment,
+        "snoozed": alert.acknowledged.snoozed,
     }
 
 

@@ -15,8 +15,7 @@ from gateway.lists import shown
 from schemas.alerting import AlertingConfig
 from schemas.alerts import AlertState, Status, Suppressed
 from schemas.base import rfc3339
-from streams import time_intervals
-from streams.routing import destinations
+from streams import policies, time_intervals
 from streams.sinks.index.port import Kind, Query
 
 router = APIRouter(tags=["alerts"])
@@ -71,12 +70,14 @@ def where(config: AlertingConfig, alert: AlertState, suppressed: Suppressed, now
     """Each receiver the alert is led to, and what keeps it from being told now. Pure."""
     kept_back = withheld(alert, suppressed, now_ms)
     out = []
-    for each in destinations(config.route, alert.labels):
+    for each in policies.led(config, alert.labels):
+        receiver, key = each.route.receiver, each.group_key
         why = kept_back or time_intervals.muted(each.route, config.time_intervals, now_ms)
+        why = why or policies.withheld(config, receiver, key, alert, now_ms, known=False)
         out.append(
             Destination(
-                receiver=each.route.receiver,
-                group_key=each.group_key,
+                receiver=receiver,
+                group_key=key,
                 group_wait_ms=each.route.timing.group_wait_ms,
                 group_interval_ms=each.route.timing.group_interval_ms,
                 repeat_interval_ms=each.route.timing.repeat_interval_ms,
@@ -95,7 +96,9 @@ def withheld(alert: AlertState, suppressed: Suppressed, now_ms: int) -> str:
         return "inhibited by " + ", ".join(suppressed.inhibited_by)
     if suppressed.silences:
         return "silenced by " + ", ".join(suppressed.silences)
+    if why := policies.snoozed(alert, now_ms):
+        return why
     told = alert.acknowledged
-    if told is not None and (not told.until_ms or now_ms < told.until_ms):
+    if told is not None and policies.taken_on(alert, now_ms):
         return f"acknowledged by {told.by}: not repeated"
     return ""
