@@ -12,3 +12,5 @@ class Format(StrEnum):
     """Rule files of ElastAlert 2."""
     SIGMA = "sigma"
     """Sigma's rules and correlations."""
+    FALCO = "falco"
+    """Falco's rules over Kubernetes' audit events."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from streams.rules.imports import elastalert, kubesphere, sigma
+from streams.rules.imports import elastalert, falco, kubesphere, sigma
 from streams.rules.imports.draft import Outcome, checked, named, slug, written
 from streams.rules.imports.formats import Format
 from streams.rules.imports.mapping import Mapped
@@ -58,6 +58,7 @@ def imported(files: Sequence[Text], format_: Format | None = None, mapped: Mappe
     mapped = mapped or Mapped()
     out: list[Outcome] = []
     together: list[tuple[str, Node]] = []
+    loaded: list[tuple[str, Node]] = []
     for file in files:
         errors = Errors(file.name)
         roots = read_all(file.text, file.name, errors)
@@ -66,9 +67,12 @@ def imported(files: Sequence[Text], format_: Format | None = None, mapped: Mappe
             kind = format_ or guessed(root)
             if kind is Format.SIGMA and not root.is_list and sigma.is_rule(root.fields()):
                 together.append((file.name, root))
+            elif kind is Format.FALCO and falco.is_rules(root):
+                loaded.append((file.name, root))
             else:
                 out += _of_document(file.name, root, kind, mapped)
     out += sigma.outcomes(together, mapped)
+    out += falco.outcomes(loaded)
     return [checked(each) for each in out]
 
 
@@ -91,6 +95,8 @@ def _unread(name: str, errors: Errors) -> Iterator[Outcome]:
 
 
 def guessed(root: Node) -> Format | None:
+    if falco.is_rules(root):
+        return Format.FALCO
     fields = {} if root.is_list or root.is_text else root.fields()
     if kubesphere.is_rule(fields):
         return Format.KUBE_EVENTS
@@ -111,6 +117,7 @@ _READERS: dict[Format, Callable[[str, Node, Mapped], Iterable[Outcome]]] = {
     Format.KUBE_EVENTS: _kubesphere,
     Format.ELASTALERT: elastalert.outcomes,
     Format.SIGMA: lambda _file, _root, _mapped: (),
+    Format.FALCO: lambda _file, _root, _mapped: (),
 }
 
 
