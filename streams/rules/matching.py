@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -24,6 +25,10 @@ class Found(NamedTuple):
     refused: int
     parsed: int
     malformed: int
+    groups: list[tuple[int, str]]
+    """Of each match: the number of its rule, and its window."""
+    errors: Counter[int]
+    """Of rules, by number: records their conditions could not be evaluated for."""
 
 
 def window_id(rule: str, group: dict[str, str]) -> str:
@@ -34,11 +39,17 @@ def window_id(rule: str, group: dict[str, str]) -> str:
 def matches(matcher: Matcher, batch: Batch, *, cluster: str, owned: Owned, now_ms: int) -> Found:
     """`cluster`: of records that do not name theirs. Records without a time, or from the future, are of `now_ms`."""
     out: list[Outgoing] = []
+    groups: list[tuple[int, str]] = []
     messages = batch.messages
     looked = matcher.look([message.value() for message in messages])
     for position, record, true in looked.hits:
-        out.extend(_matched(matcher, true, record, messages[position], batch, cluster, owned, now_ms))
-    return Found(out, looked.refused, looked.parsed, looked.malformed)
+        for number, match in _matched(matcher, true, record, messages[position], batch, cluster, owned, now_ms):
+            out.append(match)
+            groups.append((number, (match.key or b"").decode()))
+    errors = Counter[int]()
+    for condition, count in looked.errors.items():
+        errors[matcher.parts[condition][0]] += count
+    return Found(out, looked.refused, looked.parsed, looked.malformed, groups, errors)
 
 
 def _matched(
@@ -50,7 +61,7 @@ def _matched(
     cluster: str,
     owned: Owned,
     now_ms: int,
-) -> Iterator[Outgoing]:
+) -> Iterator[tuple[int, Outgoing]]:
     source = matcher.source
     subject = source.subject(record, cluster, owned)
     labels = {name: value for name, value in subject.items() if value} | {"message": source.message(record)}
@@ -86,7 +97,7 @@ def _matched(
             tenant=rule.tenant,
             cluster=subject["cluster"],
         )
-        yield outgoing(match)
+        yield number, outgoing(match)
 
 
 def id_hash(id_: object) -> int:
