@@ -42,7 +42,7 @@ def field(key: str, given: Any, record: dict[str, Any]) -> bool:
     return not out if "neq" in modifiers else out
 
 
-def one(actual: Any, value: Any, modifiers: list[str], record: dict[str, Any]) -> bool:
+def one(actual: Any, value: Any, modifiers: list[str], record: dict[str, Any]) -> bool:  # noqa: C901 one kind after the other
     if "exists" in modifiers:
         return (actual is not MISSING) is value
     if value is None:

@@ -298,3 +298,79 @@ def test_bad_files_are_told_of_with_their_line(text: str, line: int, says: str) 
     found = refusals(text)
     assert bool(found) == bool(says)
     assert all(says in reason and (at == line or "[" in text) for at, reason in found)
+
+
+AUDIT_RULES = """\
+apiVersion: auditing.kubesphere.io/v1alpha1
+kind: Rule
+metadata: {name: alerting-rule, labels: {type: alerting}}
+spec:
+  rules:
+  - {name: action, type: list, list: [create, delete]}
+  - {name: name, type: alias, alias: ObjectRef.Name}
+  - {name: who, type: alias, alias: User.Username}
+  - {name: pod, type: macro, macro: 'ObjectRef.Resource="pods" or ObjectRef.Resource="jobs"'}
+  - name: Changed
+    type: rule
+    desc: a pod was changed
+    condition: Verb in ${action} and ${alerting-rule.pod} and not ${name} like "^kube-" %s
+    priority: WARNING
+    enable: true
+    output: ${who} changed ${name}
+"""
+AUDIT: dict[str, Any] = {
+    "auditID": "a",
+    "verb": "create",
+    "user": {"username": "ada", "groups": ["devs"]},
+    "objectRef": {"resource": "jobs", "name": "pay", "namespace": "shop"},
+    "responseStatus": {"code": 201},
+    "requestObject": {"spec": {"hostNetwork": True, "containers": [{"image": "x"}]}},
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "changed", "expected"),
+    [
+        ("", {}, True),
+        ("", {"verb": "get"}, False),
+        ("", {"objectRef": {"resource": "pods", "name": "kube-dns"}}, False),
+        ("", {"objectRef": {"resource": "nodes"}}, False),
+        ('or User.Groups contains "dev"', {"verb": "get"}, False),  # it is all after not
+        (") or (ResponseStatus.code > 200", {"verb": "get"}, True),
+        (") and (RequestObject.spec.hostNetwork = true", {}, True),
+        (') and (RequestObject.spec.containers[0].image = "x"', {}, True),
+        (') and (RequestObject.spec.containers[*].image = "x"', {}, True),
+        (') and (RequestObject.spec.containers[*].image != "x"', {}, False),
+        (") and (RequestObject.spec.containers[*].ports[*].hostPort exists", {}, False),
+        (') and (RequestObject.spec.containers[*].args[*] contains "-v"', {}, False),
+        (') and (User.Groups contains "dev"', {}, True),
+        (') and (User.Groups not contains "dev"', {}, False),
+    ],
+)
+def test_audit_rules_with_macros_lists_and_aliases(more: str, changed: dict[str, Any], expected: bool) -> None:
+    text = AUDIT_RULES % more
+    if more.startswith(")"):
+        text = text.replace("condition: Verb", "condition: (Verb").replace(more, f"{more})")
+    (found,) = rules_of(text).values()
+    assert (found.name, found.input, found.severity) == ("Changed", "kube.audit", "warning")
+    assert found.annotations == {
+        "summary": "{{ labels.username }} changed {{ labels.name }}", "description": "a pod was changed",
+    }  # fmt: skip
+    assert matcher(found)(AUDIT | changed) is expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("type: alerting", "type: archiving", "what is archived"),
+        ("${action}", "${nothing}", "no macro, list or alias"),
+        ('ObjectRef.Resource="jobs"\'', "${pod}'", "without end"),
+        ("${name} like", "Devops like", "do not have this field"),
+        ("${name} like", "RequestObject.spec.containers[0:2].image like", "not a part of it"),
+    ],
+)
+def test_audit_rules_that_cannot_be_said(old: str, new: str, says: str) -> None:
+    assert old in AUDIT_RULES
+    ((line, reason),) = refusals((AUDIT_RULES % "").replace(old, new))
+    assert says in reason
+    assert line >= 10

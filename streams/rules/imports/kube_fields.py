@@ -11,14 +11,16 @@ from streams.rules.imports.draft import Refused
 
 class Field(NamedTuple):
     """`default`: the value where a record leaves the field out; None: then it has none. `within`: the object that must
-    be there for that. `items`: it is a list."""
+    be there for that. `items`: it is a list. `lists`: (a list, what its items are called) on the way to it."""
 
     name: str
     default: str | float | None = ""
     within: str = ""
     items: bool = False
+    lists: tuple[tuple[str, str], ...] = ()
 
 
+_ITEMS = ("item", "inner")
 _REFERENCE = {
     "kind": "kind", "namespace": "namespace", "name": "name", "uid": "uid", "apiVersion": "api_version",
     "fieldPath": "field_path",
@@ -87,18 +89,26 @@ def audit_field(name: str, line: int) -> Field:
     if found is None:
         raise Refused(line, f"{name}: records of kube.audit do not have this field")
     root = {"requestobject": "requestObject", "responseobject": "responseObject"}.get(found[1].lower(), "annotations")
-    return Field(path([root, *_parts(found[2], line)]), None)
+    return _looked_into(root, found[2], line)
 
 
-def _parts(text: str, line: int) -> list[str | int]:
-    out: list[str | int] = []
+def _looked_into(root: str, text: str, line: int) -> Field:
+    """A path that may go through lists: `[*]` is any of their items, a number one of them."""
+    here: list[str | int] = [root]
+    lists: list[tuple[str, str]] = []
     for each in text.split("."):
         found = _PART.fullmatch(each)
         if found is None:
             raise Refused(line, f"{text}: not a field")
-        out.append(found[1])
-        if found[2] is not None:
-            if not found[2].isdigit():
-                raise Refused(line, f"[{found[2]}]: a list is looked into at one fixed position only")
-            out.append(int(found[2]))
-    return out
+        here.append(found[1])
+        if found[2] is None:
+            continue
+        if found[2].isdigit():
+            here.append(int(found[2]))
+        elif found[2] == "*" and len(lists) < len(_ITEMS):
+            name = _ITEMS[len(lists)]
+            lists.append((path(here), name))
+            here = [name]
+        else:
+            raise Refused(line, f"[{found[2]}]: one item of a list, or any (*), can be asked for, not a part of it")
+    return Field(path(here), None, lists=tuple(lists))

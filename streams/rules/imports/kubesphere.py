@@ -204,7 +204,17 @@ def _test(test: Test, named: Named, line: int) -> Condition:
     word = test.op.removeprefix("not ")
     if word == "exists":
         return _exists(test, named, line)
-    field = named(test.field, line)
+    return _in_lists(_of_field(test, word, named(test.field, line), line), named(test.field, line))
+
+
+def _in_lists(found: Condition, field: Field) -> Condition:
+    """One item of a list for which the whole test holds, also a negated one."""
+    for items, name in reversed(field.lists):
+        found = Condition(f"{items}.exists({name}, {found.text})")
+    return found
+
+
+def _of_field(test: Test, word: str, field: Field, line: int) -> Condition:
     if field.items:
         if word != "contains":
             raise Refused(line, f"{test.field} is a list: expected contains or not contains")
@@ -226,6 +236,7 @@ def _exists(test: Test, named: Named, line: int) -> Condition:
         found = c.ALWAYS
     else:
         found = c.has(field.within or field.name)
+    found = _in_lists(found, field)
     return c.negated(found) if test.op.startswith("not ") else found
 
 
