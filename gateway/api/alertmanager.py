@@ -18,9 +18,10 @@ from fastapi.responses import PlainTextResponse
 from gateway import am_alerts
 from gateway.alerting import CONTROL, Alerting, Filters, State, matchers_of, refuse
 from gateway.am_alerts import Choice, Poster, Present
+from gateway.break_glass import BreakGlass
 from gateway.deps import Bus, Clock, Config, Kit, Principal, audit, need
 from gateway.lists import tenants
-from schemas.alerts import Matcher
+from schemas.alerts import Alert, Matcher
 from schemas.base import digest, encode, rfc3339
 from schemas.headers import cloud_headers
 from schemas.platform import Control
@@ -29,6 +30,7 @@ from streams.canary import RECEIVER as CANARY
 from streams.errors import Retryable
 from streams.matching import check
 from streams.metrics import RECEIVED, REFUSED
+from streams.producer import Producer
 from streams.record import Outgoing
 
 Reader = Annotated[Principal, Depends(need("alerts:read"))]
@@ -63,12 +65,23 @@ async def post_alerts(
     except ValueError as error:
         REFUSED.labels("alerts", "malformed").inc()
         return refuse(400, str(error))
-    await bus.send([am_alerts.outgoing(alert) for alert in alerts])
+    await _stored(alerts, bus, request.app.state.break_glass)
     RECEIVED.labels("alerts").inc(len(alerts))
     if wrong:
         REFUSED.labels("alerts", "invalid").inc(len(wrong))
         return refuse(400, "; ".join(wrong[:20]) + (f"; and {len(wrong) - 20} more" if len(wrong) > 20 else ""))
     return Response(status_code=200)
+
+
+async def _stored(alerts: list[Alert], bus: Producer, glass: BreakGlass) -> None:
+    """Raises Retryable while Kafka is away; urgent ones were told directly then, if somebody is to be."""
+    try:
+        async with asyncio.timeout(glass.after_s):
+            await bus.send([am_alerts.outgoing(alert) for alert in glass.marked(alerts)])
+    except (Retryable, TimeoutError):
+        if glass.after_s is not None:
+            await glass.tell(alerts)
+        raise Retryable("bus_away", "kafka did not take the alerts") from None
 
 
 def _choice(
