@@ -21,6 +21,7 @@ class Email:
     def __init__(self, server: Server, base_url: str) -> None:
         """`server`: that of receivers which name none."""
         self._base_url = base_url
+        self._unsubscribe = f"{base_url}/me/notifications"
         self._mailers = {"": Mailer(server)}
 
     def targets(self, receiver: Receiver) -> Sequence[Target]:
@@ -55,7 +56,9 @@ class Email:
         mailer = self._mailer(config)
         try:
             recipient = bare_address(job.target.name)
-            message = compose(job.notification, about, mailer.server.sender, job.target.name, own.headers, own)
+            message = compose(
+                job.notification, about, mailer.server.sender, job.target.name, own.headers, own, self._unsubscribe
+            )
         except ValueError as error:
             raise Invalid("address", str(error)[:200]) from error
         await mailer.send(message, recipient, final)

@@ -30,7 +30,8 @@ MAX_BODY_CHARS = 400_000
 _LIST_ID = re.compile(r"[^a-z0-9-]+")
 _ADDRESS = re.compile(r'"?([^"<>]*?)"?\s*<([^<>@\s,;]+@[^<>@\s,;]+)>|([^<>@\s,;]+@[^<>@\s,;]+)')
 _OURS = frozenset(
-    {"from", "to", "cc", "bcc", "date", "message-id", "in-reply-to", "references", "list-id", "auto-submitted"}
+    {"from", "to", "cc", "bcc", "date", "message-id", "in-reply-to", "references"}
+    | {"list-id", "list-unsubscribe", "auto-submitted"}
     | {"content-type", "content-transfer-encoding", "mime-version", "sender", "return-path", "received"}
 )
 """Headers a receiver's configuration may not set; `subject` it may."""
@@ -58,9 +59,10 @@ def compose(
     recipient: str,
     headers: dict[str, str] | None = None,
     own: OwnWords | None = None,
+    unsubscribe: str = "",
 ) -> EmailMessage:
     """The mail of `letter` to one recipient, the same bytes each time for the same arguments. `own`: what the receiver
-    says in its own words."""
+    says in its own words; `unsubscribe`: the URL where a person changes how they are told (RFC 2369)."""
     message = EmailMessage(policy=SMTP)
     message["Subject"] = letter.subject
     message["From"] = _address(sender, "Eventsphere")
@@ -71,6 +73,8 @@ def compose(
         message["In-Reply-To"] = message_id(notification.thread)
         message["References"] = message_id(notification.thread)
     message["List-Id"] = f"<{_label(notification.receiver)}.{_label(notification.tenant)}.{DOMAIN}>"
+    if unsubscribe:
+        message["List-Unsubscribe"] = f"<{unsubscribe}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Eventsphere-Notification"] = notification.id
     for name, value in (headers or {}).items():

@@ -12,6 +12,7 @@ from agents import deliver_notifications
 from schemas.alerts import AlertState, Status
 from schemas.base import encode
 from schemas.notifications import Decision, Notification, Outcome, group_record_key, notification_id
+from streams.notify_settings import NotifyPolicy
 from streams.record import Outgoing
 from streams.settings import Alerting, Kafka, Notify, Settings, Smtp
 from tests.delivery.samples import TIME, alert
@@ -97,6 +98,47 @@ async def test_a_webhook_that_hangs_holds_no_mail_up(settings: Settings, smtp: S
         # One hanging request takes 15 s: five in a row would take 75.
         await until(lambda: len(smtp.received) >= 5, "all mails", 40)
     hanging.close()
+
+
+async def test_each_recipient_by_its_own_answer(settings: Settings, smtp: Smtpd, tmp_path: Path) -> None:
+    """450 twice and then taken, 421 once, 550, never: each as the policy says, and nobody waits for another."""
+    smtp.answers = {
+        "busy@example.org": ["450 4.2.1 busy", "450 4.2.1 busy"],
+        "closing@example.org": ["421 4.3.2 shutting down"],
+        "gone@example.org": ["550 5.1.1 no such user"],
+        "never@example.org": ["451 4.3.0 later"] * 99,
+    }
+    config = tmp_path / "each.yml"
+    config.write_text(
+        CONFIG.replace("ops@example.org, second@example.org", ", ".join([*smtp.answers, "ops@example.org"]))
+    )
+    policy = NotifyPolicy(waits_s=[0.3], give_up_after_s=4, then="digest")
+    changed = settings.model_copy(
+        update={"alerting": Alerting(config=str(config)), "notify": Notify(policies=[policy])}
+    )
+    made = notification(1, "answers")
+    with following(settings.kafka, "notifications.outcomes") as outcomes:
+
+        def seen(target: str) -> list[str]:
+            own = [o for o in decoded(outcomes(), Outcome) if o.notification == made.id and o.target == target]
+            return [str(o.result) for o in own]
+
+        async with running(changed, deliver_notifications):
+            await send(settings.kafka, outgoing(made))
+            await until(lambda: seen("never@example.org")[-1:] == ["failed"], "the one given up", 90)
+            smtp.answers["never@example.org"] = []
+            await until(lambda: "never@example.org" in smtp.recipients, "the digest", 60)
+        assert seen("ops@example.org") == ["sent"]
+        assert seen("busy@example.org") == ["retry", "retry", "sent"]
+        assert seen("closing@example.org")[-1] == "sent"
+        assert seen("gone@example.org") == ["failed"]
+    assert sorted(smtp.recipients) == [
+        "busy@example.org",
+        "closing@example.org",
+        "never@example.org",
+        "ops@example.org",
+    ]
+    assert "Digest of what could not be delivered in time" in str(smtp.received[-1].get_body(("plain",)))
 
 
 async def test_mails_wait_for_a_server_that_is_away_and_all_arrive(settings: Settings, smtp: Smtpd) -> None:

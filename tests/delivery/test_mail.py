@@ -37,7 +37,10 @@ def notification(alerts: list[AlertState], flush: int = 1) -> Notification:
 
 def parsed(alerts: list[AlertState], flush: int = 1, headers: dict[str, str] | None = None) -> EmailMessage:
     about = letter(notification(alerts, flush), alerts, Context(), URL)
-    made = compose(notification(alerts, flush), about, "es@example.org", "Ops <ops@example.org>", headers)
+    me = "https://es.example.org/me/notifications"
+    made = compose(
+        notification(alerts, flush), about, "es@example.org", "Ops <ops@example.org>", headers, unsubscribe=me
+    )
     message = BytesParser(policy=policy.default).parsebytes(made.as_bytes())
     assert isinstance(message, EmailMessage)
     return message
@@ -50,6 +53,7 @@ def test_headers() -> None:
     assert second["In-Reply-To"] == second["References"] == first["Message-ID"]
     assert first["List-Id"] == "<on-call-p-ger.platform.eventsphere>"
     assert first["Auto-Submitted"] == "auto-generated"
+    assert first["List-Unsubscribe"] == "<https://es.example.org/me/notifications>"
     assert str(first["From"]) == "Eventsphere <es@example.org>"
     assert str(first["To"]) == "Ops <ops@example.org>"
     assert first["Subject"] == "[FIRING:1] Down in shop"
@@ -126,3 +130,13 @@ def test_addresses_that_are_none(address: str) -> None:
     about = letter(notification([alert()]), [alert()], Context(), URL)
     with pytest.raises(ValueError):  # noqa: PT011
         compose(notification([alert()]), about, "es@example.org", address)
+
+
+def test_a_mail_in_chinese() -> None:
+    about = letter(notification([alert()]), [alert()], Context(), URL, language="zh")
+    assert about.subject == "[告警:1] Down 位于 shop"
+    text, html = bodies(about)
+    assert "1 触发中" in text
+    assert '<html lang="zh">' in html
+    assert "由 Eventsphere 发送给接收者" in html
+    assert "Sent by" not in text + html

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from streams.sinks.smtp import Mailer, Server, parse_url
 from tests.parts.postfix import Postfix
 from tests.parts.process import free_port
 from tests.parts.running import until
+from tests.parts.session import missing
 from tests.parts.smtpd import Smtpd
 
 
@@ -60,6 +64,57 @@ async def test_postfix_takes_mails_over_one_tls_connection(real_postfix: Postfix
     assert body is not None
     assert body.get_content() == "Zahlung gestört, 支付失败\n.\n..dots\n"
     assert "ESMTPS" in str(delivered[0]["Received"])
+
+
+async def test_postfix_takes_who_logs_in_and_nobody_else(real_postfix: Postfix) -> None:
+    if not real_postfix.login:
+        missing("postfix login", "saslpasswd2 is not installed (Debian package sasl2-bin)")
+    where = f"localhost:{real_postfix.port}?from=es@example.org&ca_file={real_postfix.ca_file}"
+    right = Mailer(parse_url(f"smtp+starttls://user%40example.org:secret@{where}"))
+    message = mail(77)
+    await right.send(message, "auth@example.org")
+    await right.close()
+    wrong = await refusal(Mailer(parse_url(f"smtp+starttls://user%40example.org:wrong@{where}")))
+    assert isinstance(wrong, Away)
+    assert wrong.reason == "smtp_535"
+    await until(lambda: any("<77@" in str(each["Message-ID"]) for each in real_postfix.mails()), "the mail")
+    (arrived,) = (each for each in real_postfix.mails() if "<77@" in str(each["Message-ID"]))
+    assert "with ESMTPSA" in str(arrived["Received"])
+
+
+@asynccontextmanager
+async def tarpit(first: bytes = b"", pause_s: float = 60.0) -> AsyncIterator[int]:
+    """A server that says `first`, a byte every `pause_s`, and then nothing."""
+    conversations: set[asyncio.Task[None]] = set()
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.add(asyncio.current_task())  # type: ignore[arg-type]
+        with suppress(ConnectionError):
+            for byte in first:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(pause_s)
+            await asyncio.sleep(3600)
+
+    listening = await asyncio.start_server(drip, "127.0.0.1", 0)
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        listening.close()
+        for each in conversations:
+            each.cancel()
+        await asyncio.gather(*conversations, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("first", "pause_s"), [(b"", 60.0), (b"220 a long greeting", 0.2)])
+async def test_a_tarpit_is_away_before_long(first: bytes, pause_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.sinks.smtp.CONNECT_S", 0.5)
+    async with tarpit(first, pause_s) as port:
+        began = asyncio.get_running_loop().time()
+        failure = await refusal(Mailer(parse_url(f"smtp://127.0.0.1:{port}?from=es@example.org")))
+        assert asyncio.get_running_loop().time() - began < 10
+    assert isinstance(failure, Away)
+    assert failure.reason == "smtp_timeout"
 
 
 async def test_postfix_with_a_certificate_we_do_not_trust_gets_nothing(real_postfix: Postfix) -> None:

@@ -18,11 +18,13 @@ from tests.parts.process import free_port
 
 
 class Smtpd:
-    """`replies` by recipient: what RCPT is answered; `on_data`: what DATA is answered, or an exception's effect."""
+    """`replies` by recipient: what RCPT is answered; `answers`: one after the other, first; `on_data`: what DATA is
+    answered, or an exception's effect."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.replies: dict[str, str] = {}
+        self.answers: dict[str, list[str]] = {}
         self.on_data = ""
         self.delay_s = 0.0
         self.drop_after_data = False
@@ -55,6 +57,8 @@ class Smtpd:
     async def handle_RCPT(
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
+        if answers := self.answers.get(address):
+            return answers.pop(0)
         if reply := self.replies.get(address):
             return reply
         envelope.rcpt_tos.append(address)
