@@ -45,12 +45,13 @@ class KeepAlertState:
         if not alert.cluster:
             alert = msgspec.structs.replace(alert, cluster=self._cluster)
         key = alert_key(alert.tenant, alert.fingerprint)
-        if alert.acknowledged is None:
-            entry, changes = episodes.observe(state.get(key), alert, _itself(record, alert))
-        elif (known := state.get(key)) is None:
+        known = state.get(key)
+        if alert.acknowledged is None and alert.remark is None:
+            entry, changes = episodes.observe(known, alert, _itself(record, alert))
+        elif known is None:
             return []
         else:
-            entry, changes = episodes.acknowledge(known, alert)
+            entry, changes = (episodes.remark if alert.remark else episodes.acknowledge)(known, alert)
         self._due.put(state, key, entry)
         return [outgoing(key, change, alert.observed_at_ms) for change in changes]
 

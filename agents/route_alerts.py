@@ -41,6 +41,7 @@ _decoder = msgspec.json.Decoder(AlertState)
 def routed(config: AlertingConfig, alert: AlertState) -> Iterator[Outgoing]:
     """One record a receiver and group."""
     if alert.state in ROUTED:
+        alert = msgspec.structs.replace(alert, remarks=[], history=[])  # nothing is decided by what was said and was
         for destination in led(config, alert.labels):
             yield outgoing(alert, destination)
 

@@ -19,6 +19,14 @@ FUTURE_MS = 3_600_000
 """How far an observation's time may be ahead of the time it was written to Kafka."""
 
 
+class Status(StrEnum):
+    PENDING = "pending"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    NO_DATA = "no_data"
+    ERROR = "error"
+
+
 class Evidence(Event, frozen=True, kw_only=True):
     """Where a record stands in Kafka: enough to show it, and to explain an alert by it."""
 
@@ -38,6 +46,23 @@ class Acknowledged(Event, frozen=True, kw_only=True):
     comment: str = ""
     snoozed: bool = False
     """Nothing at all is said of it while it fires; else only its repeats are left out."""
+
+
+class Remark(Event, frozen=True, kw_only=True):
+    """What somebody wrote about an alert, or who is to see to it. `assignee` None: unchanged, empty: nobody."""
+
+    by: str
+    at_ms: int
+    text: str = ""
+    assignee: str | None = None
+
+
+class Transition(Event, frozen=True, kw_only=True):
+    """The alert came into this state then; `starts_at_ms` says in which episode."""
+
+    state: Status
+    at_ms: int
+    starts_at_ms: int
 
 
 class Alert(Event, frozen=True, kw_only=True):
@@ -65,6 +90,8 @@ class Alert(Event, frozen=True, kw_only=True):
     """`no_data` or `error`: the rule has nothing to go by, and that is all it says. It is shown, nobody is told."""
     acknowledged: Acknowledged | None = None
     """Not an observation then: somebody takes on the alert of these labels and `starts_at_ms`, if it still fires."""
+    remark: Remark | None = None
+    """Not an observation then: somebody says something of the alert of these labels."""
 
 
 def wrong_times(alert: Alert) -> str:
@@ -76,6 +103,7 @@ def wrong_times(alert: Alert) -> str:
         ("ends_at_ms", alert.ends_at_ms, 0),
         ("acknowledged.at_ms", acknowledged.at_ms, 0),
         ("acknowledged.until_ms", acknowledged.until_ms, 0),
+        ("remark.at_ms", alert.remark.at_ms if alert.remark else 0, 0),
     ):
         if not least <= value <= LAST_MS:
             return f"{field}: expected milliseconds since the epoch, {least} to {LAST_MS} (the year 9999)"
@@ -84,14 +112,6 @@ def wrong_times(alert: Alert) -> str:
     if not 0 <= alert.for_ms <= LAST_MS - alert.starts_at_ms:
         return "for_ms: is negative or endless"
     return ""
-
-
-class Status(StrEnum):
-    PENDING = "pending"
-    FIRING = "firing"
-    RESOLVED = "resolved"
-    NO_DATA = "no_data"
-    ERROR = "error"
 
 
 class Suppressed(Event, frozen=True, kw_only=True):
@@ -118,6 +138,12 @@ class AlertState(Event, frozen=True, kw_only=True):
     source: str = ""
     acknowledged: Acknowledged | None = None
     suppressed: Suppressed = Suppressed()
+    assignee: str = ""
+    """Who is to see to this episode."""
+    remarks: list[Remark] = []
+    """The newest ones, oldest first."""
+    history: list[Transition] = []
+    """Its last changes of state, oldest first."""
     evidence: list[Evidence] = []
 
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import msgspec
 
-from schemas.alerts import Alert, AlertState, Evidence, Status, episode_id
+from schemas.alerts import Alert, AlertState, Evidence, Status, Transition, episode_id
 from schemas.base import Event
 
 EVIDENCE = 20
 """Records remembered as evidence: the first ones and the newest."""
 EVIDENCE_FIRST = 5
 EXCERPT = 1000
+REMARKS = 20
+HISTORY = 30
+"""Remarks and changes of state remembered: the newest ones."""
 SOFT_MS = 60_000
 """Annotations that change all the time (values in them) are published at most this often."""
 KEEP_MS = 24 * 3_600_000
@@ -106,6 +109,24 @@ def acknowledge(entry: Entry, alert: Alert) -> tuple[Entry, list[Change]]:
     return entry, changes + more
 
 
+def remark(entry: Entry, alert: Alert) -> tuple[Entry, list[Change]]:
+    """Write down what somebody said of it, whatever its state. What nobody was shown is not remarked on."""
+    said = alert.remark
+    if said is None or not entry.visible:
+        return entry, []
+    entry, changes = advance(entry, said.at_ms)
+    old = entry.alert
+    new = _replace(
+        old,
+        remarks=[*old.remarks, said][-REMARKS:] if said.text and said not in old.remarks else old.remarks,
+        assignee=old.assignee if said.assignee is None else said.assignee,
+    )
+    if new == old:
+        return entry, changes
+    entry, more = _publish(_replace(entry, alert=new), max(said.at_ms, old.updated_at_ms))
+    return entry, changes + more
+
+
 def advance(entry: Entry, now_ms: int) -> tuple[Entry, list[Change]]:
     """Let time pass up to `now_ms`: a pending alert fires, one that was not observed again resolves."""
     changes: list[Change] = []
@@ -156,6 +177,9 @@ def _start(entry: Entry | None, alert: Alert, itself: Evidence | None = None) ->
         cluster=alert.cluster,
         source=alert.source,
         acknowledged=old.acknowledged if old and goes_on else None,
+        assignee=old.assignee if old and goes_on else "",
+        remarks=old.remarks if old else [],
+        history=old.history if old else [],
         evidence=_evidence(old.evidence if old and goes_on else [], evidence),
     )
     fresh = Entry(
@@ -218,7 +242,11 @@ def _publish(
     entry: Entry, now_ms: int, *, state: Status | None = None, ends_at_ms: int = 0
 ) -> tuple[Entry, list[Change]]:
     old = entry.alert
-    alert = _replace(old, state=state or old.state, ends_at_ms=ends_at_ms, updated_at_ms=now_ms, seq=old.seq + 1)
+    state = state or old.state
+    history = old.history
+    if not history or (history[-1].state, history[-1].starts_at_ms) != (state, old.starts_at_ms):
+        history = [*history, Transition(state=state, at_ms=now_ms, starts_at_ms=old.starts_at_ms)][-HISTORY:]
+    alert = _replace(old, state=state, ends_at_ms=ends_at_ms, updated_at_ms=now_ms, seq=old.seq + 1, history=history)
     return _replace(entry, alert=alert, visible=True, published_at_ms=now_ms, changed=False), [alert]
 
 

@@ -109,6 +109,8 @@ def shown(alert: AlertState, suppressed: Suppressed) -> dict[str, Any]:
         "cluster": alert.cluster,
         "source": alert.source,
         "acknowledged": _acknowledged(alert),
+        "assignee": alert.assignee,
+        "comments": [{"by": each.by, "at": rfc3339(each.at_ms), "text": each.text} for each in alert.remarks],
         "suppressed": {
             "silences": suppressed.silences,
             "inhibited_by": suppressed.inhibited_by,

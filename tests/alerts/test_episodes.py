@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.keep_alert_state import TOPIC, KeepAlertState, parse
-from schemas.alerts import Acknowledged, Alert, AlertState, Evidence, Status, alert_key, episode_id, fingerprint
+from schemas.alerts import Acknowledged, Alert, AlertState, Evidence, Remark, Status, alert_key, episode_id, fingerprint
 from schemas.base import LAST_MS, encode
-from streams.episodes import EVIDENCE, EVIDENCE_FIRST, KEEP_MS, REPEATED_MS, SOFT_MS, Entry
+from streams.episodes import EVIDENCE, EVIDENCE_FIRST, HISTORY, KEEP_MS, REMARKS, REPEATED_MS, SOFT_MS, Entry
 from streams.errors import Invalid
 from streams.record import Outgoing, Record
 from streams.state import State
@@ -112,6 +112,37 @@ def test_who_took_it_on_stays_through_refreshes_and_not_into_the_next_episode() 
     run.see(alert(10 * MINUTE, starts=T0 + 10 * MINUTE))
     assert run.states[-1] is not None
     assert run.states[-1].acknowledged is None
+
+
+def said(at: int, text: str = "", assignee: str | None = None) -> Alert:
+    return alert(at, remark=Remark(by="ada", at_ms=T0 + at, text=text, assignee=assignee))
+
+
+def test_what_people_say_stays_with_the_alert_and_whose_it_is_with_its_episode() -> None:
+    assert Run().see(said(0, "early")).story == []
+    run = Run().see(alert(0), *(said(MINUTE + i, f"c{i}") for i in range(REMARKS + 5)), said(2 * MINUTE, "", "grace"))
+    run.see(said(2 * MINUTE, "", "grace")).restart()
+    last = run.states[-1]
+    assert last is not None
+    assert [each.text for each in last.remarks] == [f"c{i}" for i in range(5, REMARKS + 5)]
+    assert (last.assignee, last.seq) == ("grace", REMARKS + 7), "said again, it is not said twice"
+    run.see(alert(3 * MINUTE, ends=180_000), said(4 * MINUTE, "afterwards"), alert(9 * MINUTE, starts=T0 + 9 * MINUTE))
+    last = run.states[-1]
+    assert last is not None
+    assert (last.assignee, last.remarks[-1].text) == ("", "afterwards")
+    run.see(said(10 * MINUTE, "", "linus"), said(11 * MINUTE, "", ""))
+    assert [state.assignee for state in run.states[-2:] if state] == ["linus", ""]
+
+
+def test_its_changes_of_state_are_remembered() -> None:
+    run = Run().see(alert(0, for_ms=MINUTE), alert(2 * MINUTE), said(3 * MINUTE, "x"), alert(4 * MINUTE, ends=240_000))
+    for again in range(HISTORY):
+        run.see(alert(5 * MINUTE + again, starts=T0 + 300_000 + again))
+        run.see(alert(5 * MINUTE + again, starts=T0 + 300_000 + again, ends=300_000 + again))
+    found = [state.history for state in run.states if state]
+    told = [(each.state.value, each.at_ms - T0) for each in found[4]]
+    assert told == [("pending", 0), ("firing", MINUTE), ("resolved", 4 * MINUTE), ("firing", 5 * MINUTE)]
+    assert len(found[-1]) == HISTORY
 
 
 def test_what_does_not_fire_is_not_taken_on() -> None:
