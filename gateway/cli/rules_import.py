@@ -84,24 +84,38 @@ def _write(folder: Path, made: list[Written]) -> None:
 
 
 def _show(outcomes: list[Outcome]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("rule", "from", "", "why", box=None)
-    told = len(outcomes) <= MAX_ROWS
-    for each in outcomes:
-        if each.draft is None:
-            table.add_row(Text(each.name), Text(each.place), "refused", Text(each.reason))
-        elif told or each.draft.notes:
-            table.add_row(Text(each.name), Text(each.place), "taken", Text("; ".join(each.draft.notes)))
-    console = Console(stderr=True)
-    if table.row_count:
-        Console(stderr=True, width=None if console.is_terminal else 2000).print(table)
+    told = [
+        (each.name, each.place, "refused" if each.draft is None else "taken over", _why(each))
+        for each in outcomes
+        if len(outcomes) <= MAX_ROWS or each.draft is None or each.draft.notes
+    ]
+    _table(told)
     if len(outcomes) > MAX_ROWS:
         kinds = Counter(_kind(each.reason) for each in outcomes if each.draft is None)
         for reason, count in kinds.most_common(20):
             typer.echo(f"{count:6} refused: {reason}", err=True)
+
+
+def _why(outcome: Outcome) -> str:
+    return outcome.reason if outcome.draft is None else "; ".join(outcome.draft.notes)
+
+
+def _table(rows: list[tuple[str, str, str, str]]) -> None:
+    """For people; for programs a line each, as compilers have them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        for name, place, became, why in rows:
+            typer.echo(f"{place}: {became}: {name}{': ' if why else ''}{why}", err=True)
+        return
+    table = Table("rule", "from", "", "why", box=None)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    if rows:
+        console.print(table)
 
 
 def _kind(reason: str) -> str:
