@@ -61,6 +61,11 @@ MAILS ?= 5000
 chaos-mail: setup-dev parts ## Kill workers KILLS=100 times while MAILS=5000 are sent: none missing, one repeat a kill (SEED=)
 	@$(BIN)/python -m tests.delivery --kills $(KILLS) --mails $(MAILS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+RULE_RECORDS ?= 200000
+.PHONY: chaos-rules
+chaos-rules: setup-dev parts ## Kill workers KILLS=100 times while records flow through 50 rules; alerts and mails as undisturbed (SEED=)
+	@$(BIN)/python -m tests.chaos.rules --kills $(KILLS) --records $(RULE_RECORDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: parts
 parts: setup-dev ## Bring what the tests' real parts are made of into the cache (once; what cannot be had is left out)
 	@$(BIN)/python -m tests.parts

@@ -155,15 +155,15 @@ class Lag:
     """What a group has not committed yet; of itself the log indexer's."""
 
     def __init__(self, kafka: Kafka, group: str = GROUP, topic: str = "logs") -> None:
-        self._topic = topic
+        self.topic = topic
         self._consumer = Consumer(client(kafka) | {"group.id": group, "enable.auto.commit": False})
 
     def records(self) -> int:
         """Raises OSError while the broker is away."""
         try:
-            partitions = self._consumer.list_topics(self._topic, timeout=10).topics[self._topic].partitions
+            partitions = self._consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
             left = 0
-            for at in self._consumer.committed([TopicPartition(self._topic, each) for each in partitions], timeout=10):
+            for at in self._consumer.committed([TopicPartition(self.topic, each) for each in partitions], timeout=10):
                 first, end = self._consumer.get_watermark_offsets(at, timeout=10)
                 left += end - max(at.offset, first)
         except KafkaException as error:
