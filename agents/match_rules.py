@@ -25,10 +25,11 @@ from streams.metrics import RULE_MATCHES, RULE_RECORDS
 from streams.owners import TOPIC as OBJECTS
 from streams.owners import Owners, decode_owner
 from streams.record import Outgoing
+from streams.rules.guard import Guard
 from streams.rules.held import Rules, rules_of
 from streams.rules.inputs import INPUTS
 from streams.rules.matcher import Matcher
-from streams.rules.matching import TOPIC, matches
+from streams.rules.matching import TOPIC
 from streams.rules.reading import Reading
 from streams.topic_ids import TopicIds
 from streams.topics import identity
@@ -124,10 +125,20 @@ def matcher_of(worker: Worker, rules: Rules, owners: Owners, teller: Teller) -> 
     """The `handle` of the agent: returns when the matches of a batch are in Kafka."""
     cluster = worker.settings.cluster.name or "local"
 
+    guard = Guard(worker.settings.rules.budget, worker.name, cluster)
+
+    async def say(alerts: list[Outgoing]) -> None:
+        if alerts:
+            await worker.producer.send(alerts)
+
     async def look(matcher: Matcher, batch: Batch, now_ms: int) -> None:
         for start in range(0, len(batch), AT_ONCE):
             part = batch.part(start, start + AT_ONCE)
-            found = matches(matcher, part, cluster=cluster, owned=owners, now_ms=now_ms)
+            current = await guard.without(batch.topic, matcher)
+            if current is None:
+                return
+            found, quarantined = guard.matches(current, part, owners, now_ms)
+            await say(quarantined)
             RULE_RECORDS.labels("refused").inc(found.refused)
             RULE_RECORDS.labels("parsed").inc(found.parsed)
             if found.matches:
@@ -139,6 +150,7 @@ def matcher_of(worker: Worker, rules: Rules, owners: Owners, teller: Teller) -> 
     async def match(batch: Batch) -> None:
         await rules.wait()
         now_ms = worker.clock()
+        await say(guard.back(rules.current.hashes, now_ms))
         if matcher := rules.current.matchers.get(batch.topic):
             await look(matcher, batch, now_ms)
         teller.reading.read(batch, now_ms)

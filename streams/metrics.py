@@ -49,6 +49,9 @@ MATCHES_LATE = Counter("eventsphere_rule_matches_late", "Matches from before the
 METRIC_RULES = Counter(
     "eventsphere_metric_rule_evaluations", "Queries of rules over metrics: ok, or why there was no result", ["result"]
 )
+RULE_ERRORS = Counter("eventsphere_rule_errors", "Records a rule's conditions could not be evaluated for")
+RULES_ASIDE = Gauge("eventsphere_rules_quarantined", "Rules put aside now because they took more than one may")
+QUARANTINES = Counter("eventsphere_rule_quarantines", "Times a rule was put aside, by what it took", ["reason"])
 RULES_REFUSED = Gauge("eventsphere_rules_refused", "Errors in the rule files as last read")
 PROCESSED = Counter(
     "eventsphere_processed_records",

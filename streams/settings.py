@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from streams.notify_settings import NotifyPolicy
+from streams.rule_settings import RuleBudget
 from streams.watch_settings import BreakGlass, Canary
 
 PREFIX = "EVENTSPHERE_"
@@ -167,6 +168,7 @@ class Cluster(Section):
 class Rules(Section):
     dir: str = ""
     """Folder with rule files (*.yaml); the rules shipped with Eventsphere always apply."""
+    budget: RuleBudget = RuleBudget()
 
 
 class Process(Section):

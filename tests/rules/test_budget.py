@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 import orjson
 
+from schemas.alerts import Alert
 from schemas.rule_document import Level, Rule
+from schemas.rules import Match
 from streams.batch import batch_of
 from streams.owners import Owners
 from streams.record import Record
 from streams.rule_settings import RuleBudget
 from streams.rules.budget import Budget, Quarantined, Reason, Taken, alert
+from streams.rules.guard import Guard
 from streams.rules.inputs import INPUTS
 from streams.rules.matcher import Matcher
 from streams.rules.matching import matches
@@ -119,3 +124,36 @@ def test_its_alert_ends_by_itself_when_it_comes_back() -> None:
     assert found.labels["rule"] == "loud"
     back = alert(each, "w1", "c", back_ms=5000)
     assert (back.fingerprint, back.ends_at_ms) == (found.fingerprint, 5000)
+
+
+def test_the_others_go_on_and_alerts_say_what_happened() -> None:
+    guard = Guard(LIMITS, "w1", "c", lambda: 0.0)
+    matcher = Matcher(INPUTS["logs"], [FINE, LOUD])
+    records_ = [Record("logs", 0, n, None, record(n), 1) for n in range(40)]
+
+    def looked(now_ms: int) -> tuple[list[str], list[Alert]]:
+        current = asyncio.run(guard.without("logs", matcher))
+        assert current is not None
+        found, told = guard.matches(current, batch_of(records_), Owners({}), now_ms)
+        rules = {msgspec.json.decode(each.value or b"", type=Match).rule for each in found.matches}
+        return sorted(rules), [msgspec.json.decode(each.value or b"", type=Alert) for each in told]
+
+    rules, (told,) = looked(1000)
+    assert rules == ["fine", "loud"]
+    assert told.labels == {
+        "alertname": "RuleQuarantined", "severity": "warning", "rule": "loud", "reason": "groups", "worker": "w1",
+    }  # fmt: skip
+    assert looked(2000) == (["fine"], [])
+    hashes = {FINE.key: FINE.hash, LOUD.key: LOUD.hash}
+    assert guard.back(hashes, 3000) == []
+    (back,) = guard.back(hashes, 61_000)
+    assert msgspec.json.decode(back.value or b"", type=Alert).ends_at_ms == 61_000
+    assert looked(62_000)[0] == ["fine", "loud"]
+
+
+def test_where_no_rule_is_left_nothing_is_looked_at() -> None:
+    guard = Guard(LIMITS, "w1", "c", lambda: 0.0)
+    matcher = Matcher(INPUTS["logs"], [LOUD])
+    batch = batch_of([Record("logs", 0, n, None, record(n), 1) for n in range(40)])
+    assert len(guard.matches(matcher, batch, Owners({}), 1000)[1]) == 1
+    assert asyncio.run(guard.without("logs", matcher)) is None
