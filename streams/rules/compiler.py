@@ -15,6 +15,7 @@ from typing import Any as Opaque
 from typing import cast
 
 from streams.rules import nodes
+from streams.rules.general import general
 from streams.rules.nodes import Node, Path
 from streams.rules.searching import finder, together
 from streams.rules.values import HELPERS
@@ -123,14 +124,15 @@ class Compiler:
                 parts = {"V": self._value(target), "N": self.constant(ip_network(network)), "T": ast.Constant(truth)}
                 return code("in_network(V, N) is T", **parts)
             case nodes.Each(kind=kind, target=target, name=name, condition=condition):
+                both = compile_all([condition, nodes.Not(condition)])
                 parts = {
-                    "V": self._field(target), "N": ast.Constant(name), "F": self.constant(compile_all([condition])),
+                    "V": self._field(target), "N": ast.Constant(name), "F": self.constant(both),
                     "A": ast.Constant(kind == "all"), "T": ast.Constant(truth),
                 }  # fmt: skip
                 return code("each(V, N, F, A) is T", **parts)
             case Path():
                 return code("V is True" if truth else "V is False", V=self._field(node))
-        raise AssertionError(f"not a condition: {node}")
+        return code("V is T", V=self._general(node), T=ast.Constant(truth))
 
     def _equality(self, node: nodes.Compare, equal: bool) -> ast.expr:
         left, right = node.left, node.right
@@ -230,7 +232,10 @@ class Compiler:
             case nodes.Convert(name=name, operand=operand):
                 function = {"string": "string(A)", "lowerAscii": "lower_ascii(A)"}[name]
                 return self._kept(node, code(function, A=self._value(operand)))
-        raise AssertionError(f"not a value: {node}")
+        return self._general(node)
+
+    def _general(self, node: Node) -> ast.expr:
+        return code("F(record)", F=self.constant(general(node)))
 
     def _kept(self, node: Node, value: ast.expr) -> ast.expr:
         """Computed once a record, however many conditions ask."""

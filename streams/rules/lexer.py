@@ -31,7 +31,7 @@ _TOKEN = re.compile(
       | (?P<number>0[xX][0-9a-fA-F]+ | \d+\.\d*(?:[eE][+-]?\d+)? | \.\d+(?:[eE][+-]?\d+)? | \d+[eE][+-]?\d+ | \d+)
       | (?P<text>[rR]?(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'))
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<op>&&|\|\||==|!=|<=|>=|[<>!+\-().,\[\]])""",
+      | (?P<op>&&|\|\||==|!=|<=|>=|[<>!+\-*/%?:(){}.,\[\]])""",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?:([abfnrtv\\?\"'`])|[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))")
@@ -64,11 +64,6 @@ def _unexpected(char: str) -> str:
         "|": "for `or` write ||",
         '"': "the text is not closed with a quote on the same line",
         "'": "the text is not closed with a quote on the same line",
-        "?": "conditions with ? : are not part of the subset: use && and ||",
-        "{": "maps are not part of the subset",
-        "*": "of arithmetic there is + and -",
-        "/": "of arithmetic there is + and -",
-        "%": "of arithmetic there is + and -",
     }
     return f"unexpected {char!r}" + (f": {hints[char]}" if char in hints else "")
 

@@ -16,6 +16,9 @@ class Kind(Enum):
     TEXT = "text"
     NUMBER = "a number"
     LIST = "a list"
+    MAP = "a map"
+    TIME = "a time"
+    DURATION = "a duration"
     NULL = "null"
     ANY = "a field"
 
@@ -143,6 +146,71 @@ class Each:
     at: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Var:
+    """The item of a list (or key of a map) that is being looked at."""
+
+    name: str
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """`target.key`, `target[key]`, where it is no plain path of the record."""
+
+    target: Node
+    key: Node
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    items: tuple[Node, ...]
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    entries: tuple[tuple[str, Node], ...]
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """`target.kind(name, body)`: kind is one of exists, all, exists_one, filter, map. The body sees the record too."""
+
+    kind: str
+    target: Node
+    name: str
+    body: Node
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """`condition ? then : otherwise`."""
+
+    condition: Node
+    then: Node
+    otherwise: Node
+    at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of streams/rules/general.py; `*`, `/` and `%` are such."""
+
+    name: str
+    arguments: tuple[Node, ...]
+    at: int = field(default=0, compare=False)
+
+
+GENERAL = (Var, Get, ListOf, MapOf, Over, Choose, Call)
+"""What streams/rules/general.py evaluates."""
+_CALLED = {
+    "duration": Kind.DURATION, "timestamp": Kind.TIME, "has": Kind.BOOL, "upperAscii": Kind.TEXT,
+}  # fmt: skip
+
 Node = (
     Literal
     | Items
@@ -159,6 +227,13 @@ Node = (
     | Convert
     | InNetwork
     | Each
+    | Var
+    | Get
+    | ListOf
+    | MapOf
+    | Over
+    | Choose
+    | Call
 )
 
 
@@ -166,21 +241,33 @@ def paths(trees: Iterable[Node]) -> Iterator[Path]:
     """Every value of the record that conditions look at, in no order."""
     stack: list[Node] = list(trees)
     while stack:
-        match stack.pop():
-            case Path() as path:
-                yield path
-            case Not(operand=operand) | Size(operand=operand) | Holds(operand=operand) | Convert(operand=operand):
-                stack.append(operand)
-            case InNetwork(target=target) | Each(target=target):
-                stack.append(target)
-            case All(operands=operands) | Any(operands=operands):
-                stack.extend(operands)
-            case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
-                stack += [left, right]
-            case TextTest(target=left, argument=right):
-                stack += [left, right]
-            case Has(path=path):
-                yield path
+        node = stack.pop()
+        if isinstance(node, Path):
+            yield node
+        else:
+            stack.extend(_inner(node))
+
+
+def _inner(node: Node) -> tuple[Node, ...]:
+    """The expressions in one; not those that see an item alone."""
+    match node:
+        case Not(operand=operand) | Size(operand=operand) | Holds(operand=operand) | Convert(operand=operand):
+            return (operand,)
+        case InNetwork(target=target) | Each(target=target) | Has(path=target):
+            return (target,)
+        case All(operands=operands) | Any(operands=operands):
+            return operands
+        case Compare(left=left, right=right) | Arithmetic(left=left, right=right):
+            return left, right
+        case TextTest(target=left, argument=right) | Get(target=left, key=right) | Over(target=left, body=right):
+            return left, right
+        case ListOf(items=inner) | Call(arguments=inner):
+            return inner
+        case MapOf(entries=entries):
+            return tuple(value for _, value in entries)
+        case Choose(condition=condition, then=left, otherwise=right):
+            return condition, left, right
+    return ()
 
 
 def kind(node: Node) -> Kind:
@@ -204,11 +291,27 @@ def kind(node: Node) -> Kind:
             return Kind.NULL
         case Literal() | Size():
             return Kind.NUMBER
-        case Items():
+        case Items() | ListOf():
             return Kind.LIST
-        case Arithmetic(op="-"):
-            return Kind.NUMBER
-        case Arithmetic(left=left, right=right):
-            return kind(left) if kind(left) is not Kind.ANY else kind(right)
-        case Path():
+        case MapOf():
+            return Kind.MAP
+        case Over(kind=what):
+            return Kind.LIST if what in ("filter", "map") else Kind.BOOL
+        case Choose(then=left, otherwise=right):
+            return kind(left) if kind(left) is kind(right) else Kind.ANY
+        case Call(name=name):
+            return _CALLED.get(name, Kind.NUMBER)
+        case Arithmetic(op=op, left=left, right=right):
+            return _of_sum(op, kind(left), kind(right))
+        case Path() | Var() | Get():
             return Kind.ANY
+
+
+def _of_sum(op: str, left: Kind, right: Kind) -> Kind:
+    if op == "-" and left is right is Kind.TIME:
+        return Kind.DURATION
+    if Kind.TIME in (left, right):
+        return Kind.TIME if Kind.DURATION in (left, right) else Kind.ANY
+    if op == "-" and Kind.DURATION not in (left, right):
+        return Kind.NUMBER if Kind.NUMBER in (left, right) else Kind.ANY
+    return left if left is not Kind.ANY else right

@@ -11,9 +11,9 @@ from ipaddress import ip_network
 
 import re2
 
-from streams.rules import nodes
+from streams.rules import nodes, times
 from streams.rules.lexer import SyntaxProblem, Token, tokens
-from streams.rules.nodes import Kind, Node, Scalar, kind
+from streams.rules.nodes import Kind, Node, kind
 
 MAX_DEPTH = 32
 MAX_NODES = 512
@@ -21,8 +21,15 @@ MAX_ITEMS = 1000
 MAX_PATTERN = 1000
 PATTERN_MEMORY = 2 << 20
 ROOT = "record"
-FUNCTIONS = ("has", "size", "string", "holds", "cidr")
+FUNCTIONS = ("has", "size", "string", "holds", "cidr", "int", "double", "duration", "timestamp")
+MACROS = ("exists", "all", "exists_one", "filter", "map")
+METHODS = ("lowerAscii", "upperAscii", "size")
+MAX_NESTED = 3
+"""Lists within lists that conditions go through."""
 TEXT_TESTS = ("contains", "startsWith", "endsWith", "matches")
+_WITH_ORDER = (Kind.TEXT, Kind.NUMBER, Kind.TIME, Kind.DURATION)
+_TIMED = {"duration": (Kind.TEXT, Kind.DURATION), "timestamp": (Kind.TEXT, Kind.NUMBER, Kind.TIME)}
+_NUMBERED = {"int": (Kind.TEXT, Kind.NUMBER, Kind.TIME), "double": (Kind.TEXT, Kind.NUMBER)}
 _RELATIONS = ("==", "!=", "<", "<=", ">", ">=", "in")
 
 
@@ -66,6 +73,8 @@ class _Parser:
         self._nodes = 0
         self._item = ""
         """What the items of the list are called that the condition being read is about."""
+        self._names: list[str] = []
+        """What the items of lists are called, outermost first, where the record is seen beside them."""
 
     # tokens
 
@@ -112,6 +121,11 @@ class _Parser:
         if self._depth > MAX_DEPTH:
             raise SyntaxProblem(self._token.at, f"nested deeper than {MAX_DEPTH}")
         out = self._chain("||", self._conjunction, nodes.Any)
+        if self._take("?"):
+            then = self.condition()
+            self._expect(":")
+            otherwise = self.condition()
+            out = self._made(nodes.Choose(self.want(out, Kind.BOOL), then, otherwise, out.at))
         self._depth -= 1
         return out
 
@@ -143,33 +157,43 @@ class _Parser:
             if kind(side) is Kind.BOOL and not isinstance(side, nodes.Literal):
                 raise SyntaxProblem(side.at, "a condition is not compared: use it as it is, or with !")
         if token.text == "in":
-            self.want(right, Kind.LIST)
-            self.want(left, Kind.TEXT, Kind.NUMBER, Kind.BOOL, Kind.NULL)
+            self.want(right, Kind.LIST, Kind.MAP)
+            self.want(left, Kind.TEXT, Kind.NUMBER, Kind.BOOL, Kind.NULL, Kind.TIME, Kind.DURATION)
             return
         kinds = {kind(left), kind(right)} - {Kind.ANY}
-        if Kind.LIST in kinds:
-            raise SyntaxProblem(left.at, "lists are not compared: use `in`")
+        if kinds & {Kind.LIST, Kind.MAP}:
+            raise SyntaxProblem(left.at, "lists and maps are not compared: use `in`, or exists and all")
         if token.text not in ("==", "!="):
-            self.want(left, Kind.TEXT, Kind.NUMBER)
-            self.want(right, Kind.TEXT, Kind.NUMBER)
+            self.want(left, *_WITH_ORDER)
+            self.want(right, *_WITH_ORDER)
         if len(kinds) > 1:
             names = " with ".join(sorted(k.value for k in kinds))
             raise SyntaxProblem(token.at, f"compares {names}: that is never true")
 
     def _sum(self) -> Node:
-        left = self._unary()
+        left = self._product()
         terms = 1
         while token := self._take("+", "-"):
             terms += 1
             if terms > MAX_DEPTH:
                 raise SyntaxProblem(token.at, f"a sum of more than {MAX_DEPTH} terms")
-            right = self._unary()
-            wanted = (Kind.NUMBER,) if token.text == "-" else (Kind.NUMBER, Kind.TEXT)
+            right = self._product()
+            wanted = (Kind.NUMBER, Kind.TIME, Kind.DURATION, *((Kind.TEXT,) if token.text == "+" else ()))
             self.want(left, *wanted)
             self.want(right, *wanted)
-            if {kind(left), kind(right)} == {Kind.NUMBER, Kind.TEXT}:
-                raise SyntaxProblem(token.at, "adds a number and text")
+            _check_sum(token, kind(left), kind(right))
             left = self._made(nodes.Arithmetic(token.text, left, right, left.at))
+        return left
+
+    def _product(self) -> Node:
+        left = self._unary()
+        factors = 1
+        while token := self._take("*", "/", "%"):
+            factors += 1
+            if factors > MAX_DEPTH:
+                raise SyntaxProblem(token.at, f"a product of more than {MAX_DEPTH} factors")
+            sides = (self.want(left, Kind.NUMBER), self.want(self._unary(), Kind.NUMBER))
+            left = self._made(nodes.Call(token.text, sides, left.at))
         return left
 
     def _unary(self) -> Node:
@@ -213,19 +237,29 @@ class _Parser:
         return token
 
     def _index(self, target: Node) -> Node:
-        token = self._token
-        if token.kind != "value" or not isinstance(token.value, (str, int)) or isinstance(token.value, bool):
-            raise SyntaxProblem(token.at, 'expected a constant key or position: labels["app"], items[0]')
-        self._next += 1
+        token, after = self._token, self._tokens[min(self._next + 1, len(self._tokens) - 1)]
+        constant = token.kind == "value" and isinstance(token.value, (str, int)) and not isinstance(token.value, bool)
+        if constant and after.text == "]" and after.kind == "op":
+            self._next += 2
+            return self._select(target, token.value, token.at)  # type: ignore[arg-type]
+        key = self._token if token.text == "]" and token.kind == "op" else self.condition()
+        if isinstance(key, (Token, nodes.Literal)):
+            raise SyntaxProblem(token.at, 'expected a key or position: labels["app"], items[0]')
+        self.want(key, Kind.TEXT, Kind.NUMBER)
         self._expect("]")
-        return self._select(target, token.value, token.at)
+        self.want(target, Kind.LIST, Kind.MAP)
+        if isinstance(target, nodes.Path) and not target.parts:
+            raise SyntaxProblem(target.at, f"expected a field: {ROOT}.name")
+        return self._made(nodes.Get(target, key, target.at))
 
     def _select(self, target: Node, part: str | int, at: int) -> Node:
-        if not isinstance(target, nodes.Path):
+        if isinstance(target, nodes.Path):
+            if len(target.parts) >= MAX_DEPTH:
+                raise SyntaxProblem(at, f"nested deeper than {MAX_DEPTH}")
+            return nodes.Path((*target.parts, part), target.at)
+        if kind(target) not in (Kind.ANY, Kind.MAP, Kind.LIST):
             raise SyntaxProblem(at, "only fields of the record have fields")
-        if len(target.parts) >= MAX_DEPTH:
-            raise SyntaxProblem(at, f"nested deeper than {MAX_DEPTH}")
-        return nodes.Path((*target.parts, part), target.at)
+        return self._made(nodes.Get(target, nodes.Literal(part, at), target.at))
 
     def _primary(self) -> Node:
         token = self._token
@@ -236,6 +270,8 @@ class _Parser:
             self._next += 1
             if self._take("("):
                 return self._function(token)
+            if token.text in self._names:
+                return self._made(nodes.Var(token.text, token.at))
             if self._item and token.text != self._item:
                 raise SyntaxProblem(token.at, f"only {self._item}, the item, can be looked at here")
             if self._item:
@@ -247,25 +283,52 @@ class _Parser:
             self._expect(")")
             return out
         if self._take("["):
-            return self._made(nodes.Items(self._items(), token.at))
+            return self._made(self._list(token.at))
+        if self._take("{"):
+            return self._made(self._map(token.at))
         raise SyntaxProblem(token.at, f"expected a value, a field or '(', not {self._shown()}")
 
-    def _items(self) -> tuple[Scalar, ...]:
-        out: list[Scalar] = []
+    def _list(self, at: int) -> Node:
+        out: list[Node] = []
         while not self._take("]"):
             if out:
                 self._expect(",")
                 if self._take("]"):
                     break
-            sign = self._take("-")
-            token = self._token
-            if token.kind != "value" or (sign and kind(nodes.Literal(token.value)) is not Kind.NUMBER):
-                raise SyntaxProblem(token.at, f"expected a constant in the list, not {self._shown()}")
+            if len(out) >= MAX_ITEMS:
+                raise SyntaxProblem(self._token.at, f"more than {MAX_ITEMS} values in a list")
+            out.append(self._constant() or self.condition())
+        constants = [each.value for each in out if isinstance(each, nodes.Literal)]
+        return nodes.Items(tuple(constants), at) if len(constants) == len(out) else nodes.ListOf(tuple(out), at)
+
+    def _constant(self) -> nodes.Literal | None:
+        """A constant that is all of an item; it is not counted as a part of the expression."""
+        at = self._next + (self._token.text == "-" and self._token.kind == "op")
+        token, after = self._tokens[at], self._tokens[min(at + 1, len(self._tokens) - 1)]
+        if token.kind != "value" or after.text not in (",", "]"):
+            return None
+        if at > self._next and kind(nodes.Literal(token.value)) is not Kind.NUMBER:
+            return None
+        negative = at > self._next
+        self._next = at + 1
+        return nodes.Literal(-token.value if negative else token.value, token.at)  # type: ignore[operator]
+
+    def _map(self, at: int) -> Node:
+        out: list[tuple[str, Node]] = []
+        while not self._take("}"):
+            if out:
+                self._expect(",")
+                if self._take("}"):
+                    break
+            key = self._token
+            if key.kind != "value" or not isinstance(key.value, str):
+                raise SyntaxProblem(key.at, f"expected a key as constant text, not {self._shown()}")
             self._next += 1
-            out.append(-token.value if sign else token.value)  # type: ignore[operator]
-            if len(out) > MAX_ITEMS:
-                raise SyntaxProblem(token.at, f"more than {MAX_ITEMS} values in a list")
-        return tuple(out)
+            self._expect(":")
+            if key.value in (known for known, _ in out):
+                raise SyntaxProblem(key.at, f"the key {key.value!r} is given twice")
+            out.append((key.value, self.condition()))
+        return nodes.MapOf(tuple(out), at)
 
     # functions
 
@@ -282,9 +345,15 @@ class _Parser:
             return self._made(nodes.Convert("string", self.want(argument, Kind.TEXT, Kind.NUMBER), name.at))
         if name.text == "size":
             return self._size(name, argument)
-        if not isinstance(argument, nodes.Path):
+        if name.text in ("duration", "timestamp"):
+            return self._made(_in_time(name, self.want(argument, *_TIMED[name.text])))
+        if name.text in ("int", "double"):
+            return self._made(nodes.Call(name.text, (self.want(argument, *_NUMBERED[name.text]),), name.at))
+        if isinstance(argument, nodes.Path):
+            return self._made(nodes.Has(argument, name.at))
+        if not isinstance(argument, nodes.Get):
             raise SyntaxProblem(argument.at, "expected a field in has(...)")
-        return self._made(nodes.Has(argument, name.at))
+        return self._made(nodes.Call("has", (argument,), name.at))
 
     def _in_network(self, name: Token, argument: Node) -> Node:
         """`cidr("10.0.0.0/8").containsIP(x)`."""
@@ -298,12 +367,28 @@ class _Parser:
         self._expect(")")
         return self._made(nodes.InNetwork(network, self.want(target, Kind.TEXT), name.at))
 
-    def _each(self, kind_: Token, target: Node) -> Node:
-        """`items.exists(item, item.name == "x")`: the condition sees the item alone."""
-        if not isinstance(target, nodes.Path):
-            raise SyntaxProblem(target.at, f"expected a list of the record before .{kind_.text}")
-        name = self._name("a name for the items of the list").text
+    def _over(self, kind_: Token, target: Node) -> Node:
+        """`items.exists(item, item.name == "x")`. A condition that looks at the item alone is compiled by itself."""
+        self.want(target, Kind.LIST, Kind.MAP)
+        name = self._name("a name for the items of the list")
         self._expect(",")
+        if kind_.text in ("exists", "all") and isinstance(target, nodes.Path) and not self._names:
+            state = self._next, self._nodes, self._depth, self._item
+            try:
+                return self._each(kind_, target, name.text)
+            except SyntaxProblem:
+                self._next, self._nodes, self._depth, self._item = state
+        if len(self._names) >= MAX_NESTED:
+            raise SyntaxProblem(name.at, f"more than {MAX_NESTED} lists within each other")
+        self._names.append(name.text)
+        body = self.condition()
+        self._names.pop()
+        self._expect(")")
+        if kind_.text != "map":
+            self.want(body, Kind.BOOL)
+        return self._made(nodes.Over(kind_.text, target, name.text, body, target.at))
+
+    def _each(self, kind_: Token, target: nodes.Path, name: str) -> Node:
         outer, self._item = self._item, name
         condition = self.want(self.condition(), Kind.BOOL)
         self._item = outer
@@ -311,7 +396,7 @@ class _Parser:
         return self._made(nodes.Each(kind_.text, target, name, condition, target.at))
 
     def _size(self, name: Token, operand: Node) -> Node:
-        return self._made(nodes.Size(self.want(operand, Kind.TEXT, Kind.LIST), name.at))
+        return self._made(nodes.Size(self.want(operand, Kind.TEXT, Kind.LIST, Kind.MAP), name.at))
 
     def _method(self, name: Token, target: Node) -> Node:
         if name.text == "size":
@@ -320,10 +405,15 @@ class _Parser:
         if name.text == "lowerAscii":
             self._expect(")")
             return self._made(nodes.Convert("lowerAscii", self.want(target, Kind.TEXT), name.at))
-        if name.text in ("exists", "all"):
-            return self._each(name, target)
+        if name.text == "upperAscii":
+            self._expect(")")
+            return self._made(nodes.Call("upperAscii", (self.want(target, Kind.TEXT),), name.at))
+        if name.text in MACROS:
+            return self._over(name, target)
+        if name.text in times.PARTS:
+            return self._part_of_time(name, target)
         if name.text not in TEXT_TESTS:
-            raise SyntaxProblem(name.at, _unknown(name.text, (*TEXT_TESTS, "lowerAscii", "size", "exists", "all")))
+            raise SyntaxProblem(name.at, _unknown(name.text, (*TEXT_TESTS, *METHODS, *MACROS, *times.PARTS)))
         argument = self.condition()
         self._expect(")")
         self.want(target, Kind.TEXT)
@@ -331,6 +421,41 @@ class _Parser:
         if name.text == "matches":
             _check_pattern(argument)
         return self._made(nodes.TextTest(name.text, target, argument, target.at))
+
+    def _part_of_time(self, name: Token, target: Node) -> Node:
+        """`timestamp(x).getHours("Europe/Berlin")`."""
+        arguments = [self.want(target, Kind.TIME, Kind.DURATION)]
+        if not self._take(")"):
+            where = self.condition()
+            self._expect(")")
+            if not isinstance(where, nodes.Literal) or not isinstance(where.value, str):
+                raise SyntaxProblem(where.at, "expected a time zone as constant text")
+            try:
+                times.zone(where.value)
+            except ValueError as error:
+                raise SyntaxProblem(where.at, str(error)) from None
+            arguments.append(where)
+        return self._made(nodes.Call(name.text, tuple(arguments), name.at))
+
+
+def _in_time(name: Token, argument: Node) -> Node:
+    """A constant that is none is refused here."""
+    if isinstance(argument, nodes.Literal):
+        try:
+            (times.duration if name.text == "duration" else times.timestamp)(argument.value)
+        except (ValueError, OverflowError) as error:
+            raise SyntaxProblem(argument.at, str(error)) from None
+    return nodes.Call(name.text, (argument,), name.at)
+
+
+def _check_sum(token: Token, left: Kind, right: Kind) -> None:
+    kinds = {left, right} - {Kind.ANY}
+    wrong = len(kinds) > 1 and kinds != {Kind.TIME, Kind.DURATION}
+    wrong = wrong or (token.text == "+" and left is right is Kind.TIME)
+    if wrong or (token.text == "-" and left is Kind.DURATION and right is Kind.TIME):
+        verb = "adds" if token.text == "+" else "subtracts"
+        names = " and ".join(sorted(k.value for k in (left, right)))
+        raise SyntaxProblem(token.at, f"{verb} {names}")
 
 
 def _network(argument: Node) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any
@@ -16,6 +17,8 @@ class _Missing:
 MISSING = _Missing()
 """The value of a field the record lacks, and of an operation its types do not allow."""
 NUMBERS = (int, float)
+_ORDERED = (str, datetime, timedelta)
+_IN_TIME: dict[type, tuple[type, ...]] = {datetime: (datetime, timedelta), timedelta: (timedelta,)}
 
 
 def equal(left: Any, right: Any) -> bool | None:
@@ -28,9 +31,11 @@ def equal(left: Any, right: Any) -> bool | None:
 
 
 def ordered(left: Any, right: Any) -> bool:
-    """Whether there is an order between the two: both numbers, or both text."""
+    """Whether there is an order between the two: both numbers, both text, both times or both durations."""
     kinds = type(left), type(right)
-    return kinds == (str, str) or (kinds[0] in NUMBERS and kinds[1] in NUMBERS)
+    if kinds[0] in NUMBERS:
+        return kinds[1] in NUMBERS
+    return kinds[0] is kinds[1] and kinds[0] in _ORDERED
 
 
 def member(item: Any, collection: Any) -> bool | None:
@@ -45,11 +50,23 @@ def member(item: Any, collection: Any) -> bool | None:
 
 
 def add(left: Any, right: Any) -> Any:
-    return left + right if ordered(left, right) else MISSING
+    if ordered(left, right) and type(left) is not datetime:
+        return left + right
+    return _in_time(lambda: left + right) if {type(left), type(right)} == {datetime, timedelta} else MISSING
 
 
 def subtract(left: Any, right: Any) -> Any:
-    return left - right if type(left) in NUMBERS and type(right) in NUMBERS else MISSING
+    if type(left) in NUMBERS and type(right) in NUMBERS:
+        return left - right
+    kinds = type(left), type(right)
+    return _in_time(lambda: left - right) if kinds[0] in _IN_TIME and kinds[1] in _IN_TIME[kinds[0]] else MISSING
+
+
+def _in_time(compute: Callable[[], Any]) -> Any:
+    try:
+        return compute()
+    except OverflowError:
+        return MISSING
 
 
 def size(value: Any) -> Any:
@@ -93,10 +110,15 @@ def _in_network(address: str, network: IPv4Network | IPv6Network) -> bool | None
 
 
 def each(items: Any, name: str, evaluate: Callable[[dict[str, Any]], list[int]], want_all: bool) -> bool | None:
-    """Whether a condition is true of one item of a list, or of all; None when it is no list."""
-    if not isinstance(items, list):
+    """Whether a condition is true of one item of a list (or key of a map), or of all; None when it is neither, or the
+    items do not say. `evaluate`: [0] where it is true, [1] where it is false."""
+    if not isinstance(items, (list, dict)):
         return None
-    return (all if want_all else any)(bool(evaluate({name: item})) for item in items)
+    found = [evaluate({name: item}) for item in items]
+    decides = [1] if want_all else [0]
+    if decides in found:
+        return not want_all
+    return want_all if all(found) else None
 
 
 HELPERS: dict[str, Any] = {
