@@ -103,6 +103,12 @@ def test_what_is_off_by_default_stays_off_and_normal_events_match_though_their_t
     assert not matcher(pulled)(record(RAW | {"reason": "Pulled"}))
 
 
+def test_a_list_as_kubectl_prints_it() -> None:
+    items = [yaml.safe_load(RULES), yaml.safe_load(AUDIT_RULES % "")]
+    found = rules_of(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))
+    assert list(found) == ["BackOffTooOften", "Pulled", "Changed"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

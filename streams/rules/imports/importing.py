@@ -98,7 +98,7 @@ def guessed(root: Node) -> Format | None:
     if falco.is_rules(root):
         return Format.FALCO
     fields = {} if root.is_list or root.is_text else root.fields()
-    if kubesphere.is_rule(fields):
+    if kubesphere.objects(root):
         return Format.KUBE_EVENTS
     if sigma.is_rule(fields):
         return Format.SIGMA
@@ -108,9 +108,8 @@ def guessed(root: Node) -> Format | None:
 
 
 def _kubesphere(file: str, root: Node, _mapped: Mapped) -> Iterator[Outcome]:
-    fields = root.fields()
-    if kubesphere.is_rule(fields):
-        yield from kubesphere.outcomes(file, root)
+    for each in kubesphere.objects(root):
+        yield from kubesphere.outcomes(file, each)
 
 
 _READERS: dict[Format, Callable[[str, Node, Mapped], Iterable[Outcome]]] = {

@@ -31,6 +31,14 @@ def is_rule(fields: Mapping[str, Node]) -> bool:
     return version.split("/")[0] in GROUPS and "spec" in fields
 
 
+def objects(root: Node) -> list[Node]:
+    """The `Rule` objects of a document: itself, or the items of a `List` as kubectl prints them."""
+    fields = {} if root.is_list or root.is_text else root.fields()
+    if "kind" in fields and "items" in fields and fields["kind"].is_text and fields["kind"].text() == "List":
+        return [each for item in fields["items"].items() for each in objects(item)]
+    return [root] if is_rule(fields) else []
+
+
 def outcomes(file: str, root: Node) -> Iterator[Outcome]:
     fields = root.fields()
     spec = fields["spec"].fields()
