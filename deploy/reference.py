@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import sys
 from collections.abc import Iterator
 from importlib import resources
 from itertools import pairwise
@@ -101,7 +103,7 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[str]:
 
 def _attribute_docs(model: type[BaseModel]) -> dict[str, str]:
     """The strings below a class's attributes."""
-    tree = ast.parse(resources.files("streams").joinpath("settings.py").read_text("utf-8"))
+    tree = ast.parse(inspect.getsource(sys.modules[model.__module__]))
     body = next((n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == model.__name__), [])
     out = {}
     for first, second in pairwise(body):
