@@ -27,7 +27,7 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-class Evidence(Event, frozen=True, kw_only=True):
+class Evidence(Event, frozen=True, kw_only=True, gc=False):
     """Where a record stands in Kafka: enough to show it, and to explain an alert by it."""
 
     topic: str

@@ -213,7 +213,7 @@ class Rule(Event, frozen=True, kw_only=True):
     @property
     def clock(self) -> str:
         """Whose time it goes by: the topic's, or that of all of its topics together, joined by +."""
-        return "+".join(sorted(set(self.topics)))
+        return "+".join(sorted(set(self.inputs))) if self.inputs else self.input
 
     @property
     def hash(self) -> str:

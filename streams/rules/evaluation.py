@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from sys import intern
 
 from msgspec.structs import replace
 
@@ -38,7 +39,7 @@ MAX_WAITING = 100_000
 """Matches of one partition that wait for their time; beyond it they are counted without waiting."""
 
 
-class Entry(Event, frozen=True, kw_only=True):
+class Entry(Event, frozen=True, kw_only=True, gc=False):
     """One entry of the state: the clocks, a window (`w/<id>`), or a match that waits (`m/<id>/...`)."""
 
     clocks: dict[str, Clock] | None = None
@@ -129,7 +130,7 @@ class Evaluation:
             if self._waiting.groups[match.rule] >= (rule.limit or MAX_GROUPS):
                 MATCHES_DROPPED.labels("too_many_groups").inc()
                 return
-            window = Window(rule=match.rule, rule_hash=match.rule_hash, group=match.group)
+            window = Window(rule=rule.key, rule_hash=self.rules.hashes[match.rule], group=_shared(match.group))
             self._waiting.opened(id_, window, match.seen_ms + FORGET_MS)
         self._enqueue(id_, window, rule, match)
 
@@ -139,12 +140,12 @@ class Evaluation:
             MATCHES_DROPPED.labels("repeated").inc()
             return
         seen = {name: offset for name, offset in window.seen.items() if not name.startswith(partition)}
-        seen[partition + match.topic_id] = match.offset
+        seen[intern(partition + match.topic_id)] = match.offset
         window = replace(window, seen=seen, touched_ms=max(window.touched_ms, match.seen_ms))
         lateness = self._lateness(rule)
         hit = Hit(
             time_ms=match.time_ms,
-            topic=match.topic,
+            topic=intern(match.topic),
             partition=match.partition,
             offset=match.offset,
             record=match.record,
@@ -264,6 +265,11 @@ class Evaluation:
         for hit in self._waiting.drop(id_, window):
             self._state.pop(_hit_key(id_, hit), None)
         del self._state[f"w/{id_}"]
+
+
+def _shared(group: dict[str, str]) -> dict[str, str]:
+    """With texts that other windows have too, once."""
+    return {intern(name): intern(value) for name, value in group.items()}
 
 
 def is_late(window: Window) -> bool:

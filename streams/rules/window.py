@@ -27,7 +27,7 @@ REFRESH_MS = 30_000
 """How often (in event time) a firing alert with new matches is observed again."""
 
 
-class Hit(Event, frozen=True, kw_only=True):
+class Hit(Event, frozen=True, kw_only=True, gc=False):
     """A match on its way into its window."""
 
     time_ms: int
@@ -48,7 +48,7 @@ class Hit(Event, frozen=True, kw_only=True):
         return self.time_ms, self.topic, self.partition, self.offset
 
 
-class Episode(Event, frozen=True, kw_only=True):
+class Episode(Event, frozen=True, kw_only=True, gc=False):
     """The alert of a window from when it began to when it ends."""
 
     starts_at_ms: int
@@ -74,7 +74,9 @@ class Point(NamedTuple):
     most: float
 
 
-class Window(Event, frozen=True, kw_only=True):
+class Window(Event, frozen=True, kw_only=True, gc=False):
+    """There may be a hundred thousand of them: nothing in it can refer back to it, so collectors leave it alone."""
+
     rule: str
     rule_hash: str
     group: dict[str, str]
