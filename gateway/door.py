@@ -15,6 +15,7 @@ from gateway.compression import inflate
 from gateway.ingest import TOPIC, records_in, size_of
 from gateway.principal import Principal
 from gateway.problems import Problem
+from gateway.quotas import used_up
 from gateway.services import Services
 from gateway.shares import Shares
 from streams.bulk import BulkProducer
@@ -73,6 +74,7 @@ class Door:
                 self._shares.take(who.name, more)
                 held += more
             made = read(body) if len(body) <= SMALL else await asyncio.to_thread(read, body)
+            await self._within_quotas(made)
             await self._send(made)
         finally:
             self._shares.give(who.name, held)
@@ -81,6 +83,11 @@ class Door:
         if self._services.intake is not None and count:
             self._services.intake.took(source, TOPIC, count, nbytes)
         return made
+
+    async def _within_quotas(self, made: list[Bulk]) -> None:
+        quotas = self._services.quotas
+        if len(quotas.view.values()):  # somebody is beyond one
+            await asyncio.to_thread(quotas.within, made)
 
     async def _send(self, made: list[Bulk]) -> None:
         try:
@@ -127,12 +134,4 @@ def _within_quota(services: Services, tenant: str) -> None:
     """Raises 429 for a tenant's sender when a hard quota of its tenant is used up: until the next day."""
     over = services.quotas.refused(tenant) if tenant else None
     if over is not None:
-        wait_s = max(1, (over.until_ms - services.clock()) // 1000)
-        raise Problem(
-            429,
-            "Quota used up",
-            f"quota {over.quota}: {over.used_bytes} of {over.limit_bytes} bytes a day",
-            headers={"Retry-After": str(wait_s)},
-            reason="quota",
-            retry_after_s=wait_s,
-        )
+        raise used_up(over, services.clock())

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from gateway.ledger import Ledger
+from gateway.problems import Problem
 from gateway.usage import Subject
 from schemas.accounts import QuotaExceeded
 from schemas.base import encode
@@ -20,8 +21,8 @@ from streams.accounts import Line, Sum
 from streams.errors import Failure
 from streams.metrics import QUOTA_OVER, QUOTA_RATIO, QUOTA_WARNED
 from streams.producer import Producer
-from streams.quotas import TOPIC, Used, exceeded, used
-from streams.record import Outgoing
+from streams.quotas import TOPIC, Limits, Used, exceeded, used
+from streams.record import Bulk, Outgoing
 from streams.settings import Kafka, Quota
 from streams.views import View
 
@@ -40,6 +41,7 @@ class Quotas:
         """As last looked at."""
         self.view: View[QuotaExceeded] = View(kafka, TOPIC, msgspec.json.Decoder(QuotaExceeded).decode)
         self._clock = clock
+        self._limits = Limits([quota for quota in quotas if quota.hard], self.view.values, clock)
 
     def refused(self, tenant: str) -> QuotaExceeded | None:
         """The hard quota of a tenant as a whole (or of everybody) that is used up."""
@@ -49,6 +51,18 @@ class Quotas:
             if whole and one.until_ms > now_ms:
                 return one
         return None
+
+    def within(self, made: Sequence[Bulk]) -> None:
+        """Raises 429 when all records of a request are beyond a hard quota: until the next day. Costs nothing while
+        nobody is."""
+        first: QuotaExceeded | None = None
+        for bulk in made:
+            beyond = self._limits.refusal(bulk.values)
+            if beyond is None:
+                return
+            first = first or beyond
+        if first is not None:
+            raise used_up(first, self._clock())
 
     def look(self, lines: Mapping[Subject, Mapping[Line, Sum]]) -> list[Outgoing]:
         """Count anew, set the metrics, and return what workers are to be told."""
@@ -75,6 +89,25 @@ class Quotas:
             except Failure as error:
                 log.warning("quotas.not_looked_at", error=str(error))
             await asyncio.sleep(LOOK_S)
+
+
+def used_up(one: QuotaExceeded, now_ms: int) -> Problem:
+    """429: which quota of whom is used up, and how long until it is not."""
+    wait_s = max(1, (one.until_ms - now_ms) // 1000)
+    whose = {name: getattr(one, name) for name in ("cluster", "namespace", "tenant") if getattr(one, name)}
+    who = " of " + ", ".join(f"{name} {value}" for name, value in whose.items()) if whose else ""
+    return Problem(
+        429,
+        "Quota used up",
+        f"quota {one.quota}{who}: {one.used_bytes} of {one.limit_bytes} bytes a day",
+        headers={"Retry-After": str(wait_s)},
+        reason="quota",
+        quota=one.quota,
+        limit_bytes=one.limit_bytes,
+        used_bytes=one.used_bytes,
+        retry_after_s=wait_s,
+        **whose,
+    )
 
 
 def _record(one: QuotaExceeded, now_ms: int) -> Outgoing:

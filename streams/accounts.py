@@ -137,6 +137,12 @@ def log_places(batch: Batch) -> Sequence[Place]:
     ]
 
 
+def value_place(value: bytes) -> Place:
+    """The place of one log record."""
+    found = plain_place(value)
+    return _odd_place(value) if found is None else found
+
+
 def no_places(batch: Batch) -> list[Place]:
     """For records that are not to be told apart."""
     return [NOWHERE] * len(batch)

@@ -2,7 +2,8 @@
 
 An ack (option `chunk`) is sent only when Kafka acked every record of the chunk, or its dead letter. A chunk that is
 sent again gives records with the same keys, so a sender that names chunks gets each record once in the index; one that
-does not gets at-least-once. While Kafka is away nothing is acked and nothing more is read.
+does not gets at-least-once. A chunk all of whose records are beyond a hard quota is not acked, and its connection
+closed when the others of it are. While Kafka is away nothing is acked and nothing more is read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import structlog
 
 from streams.disk import DiskWatch
 from streams.process.held import Documents
+from streams.quotas import Limits
 from streams.settings import Forward
 from streams.sources.durable import BulkDurable
 from streams.sources.forward_connection import Connection
@@ -44,10 +46,11 @@ class ForwardServer:
         nonce: Callable[[], bytes] = lambda: os.urandom(32),
         documents: Documents | None = None,
         disk: DiskWatch | None = None,
+        limits: Limits | None = None,
     ) -> None:
         check(settings)
         self._settings = settings
-        self._shared = Shared(settings, durable, cluster, clock, documents, disk)
+        self._shared = Shared(settings, durable, cluster, clock, documents, disk, limits)
         self._durable = durable
         self._nonce = nonce
         self._hostname = socket.gethostname()

@@ -16,7 +16,7 @@ from streams.errors import Invalid
 from streams.sources import forward_auth as auth
 from streams.sources.durable import Letter
 from streams.sources.forward_codec import Refused, Splitter, compressed, parse
-from streams.sources.forward_delivery import UNPACKED_RATIO, Batch, Delivery, Shared
+from streams.sources.forward_delivery import UNPACKED_RATIO, Batch, Delivery, OverQuota, Shared
 from streams.sources.forward_entries import TOPIC, WINDOW_BYTES
 
 log = structlog.get_logger(__name__)
@@ -186,6 +186,9 @@ class Connection:
                     chunk = parse(frame)
                     batch = await self._delivery.add(chunk, batch)
                     acks += chunk.ack
+                except OverQuota as error:
+                    self._delivery.refuse("quota", str(error))
+                    self.stop_reading()
                 except Refused as error:
                     self._delivery.bad(batch, frame, error)
                     acks += error.chunk.ack

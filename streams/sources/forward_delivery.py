@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 
 from schemas.catalogue import declared
 from streams.disk import DiskWatch
@@ -17,6 +18,7 @@ from streams.metrics import OWN_ERRORS, RECEIVED
 from streams.process import joining
 from streams.process.held import Documents
 from streams.process.joining import Joiner
+from streams.quotas import Limits
 from streams.record import Bulk
 from streams.settings import Forward
 from streams.sources import forward_auth as auth
@@ -37,6 +39,10 @@ UNPACKED_RATIO = 16
 UNPACKED_LEAST = 256 << 10
 
 
+class OverQuota(Exception):
+    """All records of a chunk are beyond a hard quota, and its sender asked for an ack: it gets none."""
+
+
 class Shared:
     """What the connections of a server have in common."""
 
@@ -48,11 +54,13 @@ class Shared:
         clock: Callable[[], int],
         documents: Documents | None = None,
         disk: DiskWatch | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.settings = settings
         self.secrets = auth.Secrets(
             settings.shared_key.get_secret_value(), settings.username, settings.password.get_secret_value()
         )
+        self.limits = limits or Limits((), tuple, clock)
         self.disk = disk or DiskWatch("", 100)
         self.share = min(IN_FLIGHT_BYTES, settings.max_in_flight_bytes // 4)
         self.durable = durable
@@ -133,7 +141,11 @@ class Delivery:
         context = Context(
             chunk.tag, chunk.chunk, shared.cluster(), shared.clock(), shared.max_record_bytes, shared.renderer
         )
-        for window in windows(entries, context):
+        made = windows(entries, context)
+        first = next(made, None)
+        if first is not None and chunk.ack:
+            await self._within_quota(first, entries, context)
+        for window in chain((first,), made) if first is not None else ():
             if (joiner := shared.documents.joiner) is not None:
                 _join(window, joiner)
             for bad in window.bad:
@@ -143,6 +155,20 @@ class Delivery:
                 await self.settle(batch)
                 batch = Batch()
         return batch
+
+    async def _within_quota(self, first: Window, entries: bytes | memoryview, context: Context) -> None:
+        """Raises OverQuota before anything of the chunk is taken; `first`: its first records. Only where those are
+        beyond one the others are looked at too."""
+        beyond = self._shared.limits.refusal(first.values)
+        if beyond is None:
+            return
+        for window in windows(entries, context):
+            if window.values and self._shared.limits.refusal(window.values) is None:
+                return
+            await asyncio.sleep(0)
+        raise OverQuota(
+            f"quota {beyond.quota} of namespace {beyond.namespace or '*'}: {beyond.limit_bytes} bytes a day"
+        )
 
     async def settle(self, batch: Batch) -> None:
         """Return when Kafka has every record, or its dead letter."""

@@ -8,18 +8,23 @@ import time
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
+from schemas.accounts import QuotaExceeded
 from streams.bulk import BulkProducer
 from streams.disk import DiskWatch
 from streams.intake import of_process
 from streams.probes import Probes
 from streams.process.held import Documents
 from streams.producer import Producer
+from streams.quotas import TOPIC as QUOTAS
+from streams.quotas import Limits
 from streams.settings import Settings
 from streams.sources import forward, told
 from streams.sources.durable import BulkDurable
 from streams.sources.kube import LOCAL, KubeSource
+from streams.views import View
 
 log = structlog.get_logger(__name__)
 
@@ -54,13 +59,16 @@ async def run(settings: Settings, stop: asyncio.Event, member: Member | None = N
         documents.refresh()
         looking = asyncio.create_task(documents.keep(), name="process-documents")
         stack.push_async_callback(_cancelled, looking)
+        limits = _limits(settings, stack)
         disk = DiskWatch(settings.data_dir, settings.full_disk_percent)
 
         def cluster() -> str:
             """Several processes have to mean the same one: what only the first may learn later is no name."""
             return kube.local_name if member is None else settings.cluster.name or LOCAL
 
-        server = forward.ForwardServer(settings.forward, durable, cluster, now_ms, documents=documents, disk=disk)
+        server = forward.ForwardServer(
+            settings.forward, durable, cluster, now_ms, documents=documents, disk=disk, limits=limits
+        )
 
         def waiting() -> list[str]:
             return [] if server.listening else ["forward"]
@@ -82,6 +90,17 @@ async def run(settings: Settings, stop: asyncio.Event, member: Member | None = N
             stack.push_async_callback(_cancelled, asyncio.create_task(saying, name="tell"))
         await stop.wait()
         log.info("sources stop")
+
+
+def _limits(settings: Settings, stack: AsyncExitStack) -> Limits:
+    """Whose records are refused, followed where there is a hard quota. While Kafka is away it is nobody's."""
+    hard = [quota for quota in settings.quotas if quota.hard]
+    view: View[QuotaExceeded] = View(settings.kafka, QUOTAS, msgspec.json.Decoder(QuotaExceeded).decode)
+    if hard:
+        starting = asyncio.create_task(view.start(), name="quotas")
+        stack.push_async_callback(_cancelled, starting)
+        stack.push_async_callback(view.close)
+    return Limits(hard, view.values, now_ms)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

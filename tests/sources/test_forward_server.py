@@ -23,12 +23,14 @@ from prometheus_client import REGISTRY
 from pydantic import SecretStr
 
 from deploy.local.broker import Broker
+from schemas.accounts import QuotaExceeded
 from schemas.base import digest
 from streams import topics
 from streams.bulk import BulkProducer
 from streams.disk import DiskWatch
 from streams.producer import Producer
-from streams.settings import Forward, Kafka, WrongSettings
+from streams.quotas import Limits
+from streams.settings import Forward, Kafka, Quota, WrongSettings
 from streams.sources.durable import BulkDurable
 from streams.sources.forward import ForwardServer
 from streams.sources.forward_settings import check
@@ -39,12 +41,16 @@ NOW_MS = 1_800_000_000_000
 
 
 @asynccontextmanager
-async def server(kafka: Kafka, disk: DiskWatch | None = None, **settings: Any) -> AsyncIterator[ForwardServer]:
+async def server(
+    kafka: Kafka, disk: DiskWatch | None = None, limits: Limits | None = None, **settings: Any
+) -> AsyncIterator[ForwardServer]:
     producer = Producer(kafka, "tests.forward")
     await producer.start()
     bulk = BulkProducer(kafka, "tests.forward")
     durable = BulkDurable("forward", producer, bulk)
-    forward = ForwardServer(Forward(port=0, **settings), durable, lambda: "local", lambda: NOW_MS, disk=disk)
+    forward = ForwardServer(
+        Forward(port=0, **settings), durable, lambda: "local", lambda: NOW_MS, disk=disk, limits=limits
+    )
     await forward.start()
     try:
         yield forward
@@ -265,6 +271,39 @@ async def until(done: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
         while not done():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+
+
+def _of(namespace: str, number: int) -> list[Any]:
+    return [1, {"log": f"{namespace} {number}", "kubernetes": {"namespace_name": namespace}}]
+
+
+async def test_a_chunk_that_is_all_beyond_a_hard_quota_is_not_taken(platform_kafka: Kafka) -> None:
+    """Its sender hears nothing and is left; one that asks for no ack, or is partly within, is taken."""
+    quota = Quota(name="q", namespace="over", bytes_per_day=1, hard=True)
+    beyond = QuotaExceeded(
+        quota="q", cluster="local", namespace="over", used_bytes=2, limit_bytes=1, until_ms=NOW_MS + 1000
+    )
+    limits, before = Limits([quota], lambda: [beyond], lambda: NOW_MS), refused("quota")
+    over = [_of("over", number) for number in range(5000)]
+    with reading(platform_kafka) as reader:
+        async with server(platform_kafka, limits=limits) as forward:
+
+            def send() -> None:
+                with Sender(forward.port) as sender:
+                    sender.send(
+                        frame("packed", "t", over, chunk="no") + frame("packed", "t", [_of("in", 0)], chunk="in")
+                    )
+                    assert sender.receive() == {"ack": "in"}
+                    assert sender.closed()
+                with Sender(forward.port) as sender:
+                    sender.acked("mixed", frame("gzip", "t", [*over, _of("in", 1)], chunk="mixed"))
+                    sender.send(frame("packed", "t", over[:3]))
+
+            await off(send)
+            found = await off(reader.wait_count, 1 + 5001 + 3)
+    assert len(found) == 1 + 5001 + 3
+    assert not any((record.key or b"").startswith(digest("t", "no").encode()) for record in found)
+    assert refused("quota") == before + 1
 
 
 async def test_tls_and_client_certificates(platform_kafka: Kafka, tmp_path: Path) -> None:
