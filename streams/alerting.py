@@ -118,8 +118,8 @@ def _config(root: Node, files: Files) -> AlertingConfig:
     fields = root.fields()
     for name in fields.keys() - {"global", "route", "receivers", "inhibit_rules", "templates", *_INTERVALS}:
         fields[name].fail("no such field")
-    resolve_ms, smtp = _global(fields["global"]) if "global" in fields else (300_000, {})
-    shared = Shared(files, read_templates(fields.get("templates"), files.folder), smtp)
+    found = _global(fields["global"]) if "global" in fields else Global()
+    shared = Shared(files, read_templates(fields.get("templates"), files.folder), found.smtp, found.slack)
     known = receivers(fields["receivers"], shared) if "receivers" in fields else []
     intervals = time_intervals.intervals([fields[name] for name in _INTERVALS if name in fields])
     if "route" not in fields or fields["route"].is_null:
@@ -133,24 +133,33 @@ def _config(root: Node, files: Files) -> AlertingConfig:
         receivers=known,
         inhibit_rules=inhibit,
         time_intervals=intervals,
-        resolve_timeout_ms=resolve_ms,
+        resolve_timeout_ms=found.resolve_ms,
     )
 
 
-def _global(node: Node) -> tuple[int, dict[str, Node]]:
-    """`resolve_timeout`, and the `smtp_` fields without their prefix."""
-    resolve_ms = 300_000
-    smtp = {}
+class Global(NamedTuple):
+    """`smtp`: fields without that prefix; `slack`: `api_url` or `api_url_file`."""
+
+    resolve_ms: int = 300_000
+    smtp: dict[str, Node] = {}
+    slack: dict[str, Node] = {}
+
+
+def _global(node: Node) -> Global:
+    resolve_ms = Global().resolve_ms
+    smtp, slack = {}, {}
     for name, field in node.fields().items():
         if name == "resolve_timeout":
             resolve_ms = field.duration_ms(resolve_ms)
         elif name.removeprefix("smtp_") in SMTP_FIELDS - {"tls_config"} and name.startswith("smtp_"):
             smtp[name.removeprefix("smtp_")] = field
+        elif name in ("slack_api_url", "slack_api_url_file"):
+            slack[name.removeprefix("slack_")] = field
         elif name == "http_config":
             field.fail("not supported for all receivers at once: write it at each webhook")
         else:
             field.fail("not supported: no receiver here uses it")
-    return resolve_ms, smtp
+    return Global(resolve_ms, smtp, slack)
 
 
 class Names(NamedTuple):

@@ -28,11 +28,12 @@ _OUR_WEBHOOK = frozenset({"format", "signing_secrets", "signing_secret_files"})
 
 
 class Shared(NamedTuple):
-    """What receivers take from the rest of the configuration. `smtp`: fields of `global`, without their prefix."""
+    """What receivers take from the rest of the configuration. `smtp`, `slack`: fields of `global`, without prefix."""
 
     files: Files
     templates: Templates
     smtp: Mapping[str, Node]
+    slack: Mapping[str, Node]
 
 
 def receivers(node: Node, shared: Shared) -> list[Receiver]:
@@ -50,7 +51,7 @@ def _receiver(node: Node, shared: Shared) -> Receiver:
     name = fields["name"].text() if "name" in fields else ""
     if not name:
         node.fail("a receiver needs a name")
-    others = receiver_kinds.others(fields, shared.files)
+    others = receiver_kinds.others(fields, shared.files, shared.templates, shared.slack)
     for kind in fields.keys() - {
         "name",
         "email_configs",

@@ -14,7 +14,9 @@ HIDDEN = "<secret>"
 NOTE = "# As loaded. Secrets are hidden; what is Eventsphere's own (apprise_configs, slack_configs, ...) is left out.\n"
 _THEIRS = frozenset({"name", "email_configs", "webhook_configs"})
 _OUR_WEBHOOK = ("format", "signing_secrets", "signing_secret_files")
-_SECRETS = frozenset({"credentials", "password", "bearer_token", "auth_password", "smtp_auth_password"})
+_SECRETS = frozenset(
+    {"credentials", "password", "bearer_token", "auth_password", "smtp_auth_password", "slack_api_url"}
+)
 
 
 def shown(text: str, smtp_url: str) -> str:

@@ -107,6 +107,7 @@ def of_topics(settings: Settings, tenant: str) -> Side:
     from gateway.am_diff import Side
     from schemas.alerts import NO_TENANT, AlertState
     from streams.alerting import load
+    from streams.canary import RECEIVER
     from streams.errors import Retryable
     from streams.silences import Reading
     from streams.views import View
@@ -134,7 +135,7 @@ def of_topics(settings: Settings, tenant: str) -> Side:
     return Side(
         alerts=present.alerts(Choice(), whose),
         silences=am_silences.listed(mine, [], now_ms),
-        receivers=[{"name": receiver.name} for receiver in config.receivers],
+        receivers=[{"name": receiver.name} for receiver in config.receivers if receiver.name != RECEIVER],
         groups=present.groups(Choice(), whose),
     )
 

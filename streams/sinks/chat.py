@@ -11,10 +11,12 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import structlog
 
 from schemas.alerting import Receiver
 from schemas.base import encode
 from streams.errors import Failure, Invalid, Retryable
+from streams.gotemplates import TemplateError
 from streams.sinks.channel import Away, Job, Target
 from streams.sinks.guard import guarded_session
 from streams.sinks.http import post
@@ -23,6 +25,8 @@ from streams.sinks.letter import Letter, letter
 from streams.sinks.message import message
 from streams.sinks.own_templates import Renderer
 from streams.sinks.webhook import headers, target
+
+log = structlog.get_logger(__name__)
 
 
 class Chat:
@@ -38,6 +42,10 @@ class Chat:
         self._session: aiohttp.ClientSession | None = None
         self._renderer = Renderer()
 
+    def in_own_words(self, config: ChatConfig, job: Job, base_url: str) -> Mapping[str, Any] | None:
+        """The whole message when the receiver says it in its own words. Raises TemplateError."""
+        return None
+
     def request(self, config: ChatConfig, about: Letter, text: str, now_ms: int) -> tuple[str, Mapping[str, Any]]:
         """URL and JSON of the message `text` (Markdown)."""
         raise NotImplementedError
@@ -52,9 +60,18 @@ class Chat:
     async def send(self, job: Job) -> None:
         config = job.target.config
         assert isinstance(config, ChatConfig)  # noqa: S101
-        about = letter(job.notification, job.alerts, job.context, self._platform.base_url, job.notes, config.language)
-        text = await message(about, config.template, self._renderer)
-        url, body = self.request(config, about, cut(text, self.max_bytes), job.now_ms)
+        base_url, notes = self._platform.base_url, job.notes
+        url, body, wrong = config.url, None, ""
+        try:
+            body = self.in_own_words(config, job, base_url)
+        except TemplateError as error:
+            log.warning("template.not_rendered", receiver=job.notification.receiver, reason=str(error)[:500])
+            wrong = f"The receiver's own form could not be rendered ({str(error)[:300]})."
+        if body is None:
+            notes = [*notes, wrong] if wrong else notes
+            about = letter(job.notification, job.alerts, job.context, base_url, notes, config.language)
+            text = await message(about, config.template, self._renderer)
+            url, body = self.request(config, about, cut(text, self.max_bytes), job.now_ms)
         if self._session is None:
             self._session = guarded_session(allow_private=self._platform.allow_private)
         said = await post(self._session, url, encode(body), headers(job, ""), now_s=job.now_ms / 1000)

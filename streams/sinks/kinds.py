@@ -70,7 +70,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     def schema(self) -> dict[str, Any]:
         """JSON Schema (2020-12) of one entry of `<name>_configs`."""
         (ref,), parts = msgspec.json.schema_components([self.config], ref_template="{name}")
-        return {"title": self.title, **parts[ref["$ref"]]} if "$ref" in ref else {"title": self.title, **ref}
+        found = {"title": self.title, **(parts[ref["$ref"]] if "$ref" in ref else ref)}
+        fields = {name: field for name, field in found["properties"].items() if not name.startswith("__")}
+        return found | {"properties": fields}
 
     @property
     def secrets(self) -> frozenset[str]:

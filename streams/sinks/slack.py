@@ -13,16 +13,18 @@ from typing import Any
 import msgspec
 
 from streams.errors import Failure
-from streams.sinks.channel import Away
+from streams.sinks.channel import Away, Job
 from streams.sinks.chat import Chat
 from streams.sinks.kinds import ChatConfig, Kind, Url
 from streams.sinks.letter import Letter
+from streams.sinks.rendered import dot_of
+from streams.sinks.slack_attachment import Attachment, body
 
 _LINK = re.compile(r"\[((?:\\.|[^\]\\])*)\]\(([^)\s]+)\)")
 _ESCAPED = re.compile(r"\\([\\`*_{}\[\]()#+\-.!|<>~])")
 
 
-class SlackConfig(ChatConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SlackConfig(Attachment, frozen=True, kw_only=True, forbid_unknown_fields=True):
     url: Url = msgspec.field(name="api_url")
 
 
@@ -30,6 +32,11 @@ class Slack(Chat):
     name = "slack"
     max_bytes = 11_000
     """A text beyond 40 000 characters is refused, a section's beyond 3 000: blocks of 2 900 are made, four at most."""
+
+    def in_own_words(self, config: ChatConfig, job: Job, base_url: str) -> Mapping[str, Any] | None:
+        if not isinstance(config, SlackConfig) or not config.own:
+            return None
+        return body(config, dot_of(job.notification, job.alerts, base_url))
 
     def request(self, config: ChatConfig, about: Letter, text: str, now_ms: int) -> tuple[str, Mapping[str, Any]]:
         said = mrkdwn(text)

@@ -146,7 +146,7 @@ def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> Non
         ("global:\n  smtp_smarthost: x\n  smtp_from: a@b\n" + MAIL, ":2: global.smtp_smarthost: expected host:port"),
         ("global:\n  smtp_smarthost: x:25\n" + MAIL, ":2: global.smtp_smarthost: expected smtp_from"),
         ("global:\n  smtp_smartghost: x:25", ":2: global.smtp_smartghost: not supported"),
-        ("global:\n  slack_api_url: x", ":2: global.slack_api_url: not supported"),
+        ("global:\n  opsgenie_api_url: x", ":2: global.opsgenie_api_url: not supported"),
         ("templates: {a: b}", ":1: templates: expected a list"),
         ("time_intervals: [{time_intervals: []}]", ":1: time_intervals[0]: expected a name"),
         ("time_intervals: [{name: x}, {name: x}]", ":1: time_intervals[1].name: the name 'x' is taken"),

@@ -451,7 +451,7 @@ def test_differences_to_a_real_alertmanager_are_found(world: World) -> None:
 
 def test_people_say_whose_it_is_and_what_they_think(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acknowledging, "SEEN_S", 0.05)  # there is no worker: what is written shows after `settle`
-    _post(world, [{"labels": {"alertname": "Talked", "severity": "warning"}}])
+    _post(world, [{"labels": {"alertname": "Talked", "severity": "page"}}])
     world.settle()
     eventually(lambda: "Talked" in world.names())
     (alert,) = world.served.get("/api/v1/alerts", q="Talked")["items"]

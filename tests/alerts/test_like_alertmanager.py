@@ -160,6 +160,36 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
+def posts() -> Iterator[tuple[str, list[Any]]]:
+    """A server that says ok: its URL, and the JSON bodies it was posted."""
+    bodies: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, *_arguments: Any) -> None:
+            pass
+
+    with _serving(Handler) as url:
+        yield url, bodies
+
+
+@contextmanager
+def _serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
 def _webhook(told: Told, clock: Any) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -173,13 +203,8 @@ def _webhook(told: Told, clock: Any) -> Iterator[str]:
         def log_message(self, *_arguments: Any) -> None:
             pass
 
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with _serving(Handler) as url:
+        yield url
 
 
 def _prints(alerts: list[dict[str, Any]], state: str) -> frozenset[str]:
