@@ -82,6 +82,7 @@ fetch: setup ## Bring everything a later `eventsphere up --offline` needs
 docs: setup ## Generate docs/reference and the JSON Schemas from the code
 	@$(BIN)/python -m schemas.generate
 	$(BIN)/python -m deploy.reference
+	$(BIN)/python -m deploy.acls
 
 .PHONY: setup
 setup: $(VENV)/.project ## Make .venv with everything `make run` needs; instant when nothing changed

@@ -71,6 +71,10 @@ def faust_app(kafka: Kafka, group: str) -> faust.App:
 def credentials(kafka: Kafka) -> Any:
     """Faust's credentials for the settings; None for a plain connection."""
     context = ssl_context(kafka)
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        from streams.oauth import Tokens
+
+        return faust.OAuthCredentials(oauth_cb=Tokens(kafka), ssl_context=context)
     if "SASL" in kafka.security_protocol:
         return faust.SASLCredentials(
             username=kafka.username,

@@ -345,8 +345,12 @@ def _halves(spans: list[Span], first: int) -> tuple[list[Span], list[Span]]:
 
 
 def _made(kafka: Kafka, client_id: str) -> AIOKafkaProducer:
-    sasl = {}
-    if kafka.sasl_mechanism:
+    sasl: dict[str, Any] = {}
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        from streams.oauth import Tokens
+
+        sasl = {"sasl_mechanism": kafka.sasl_mechanism, "sasl_oauth_token_provider": Tokens(kafka)}
+    elif kafka.sasl_mechanism:
         sasl = {
             "sasl_mechanism": kafka.sasl_mechanism,
             "sasl_plain_username": kafka.username,

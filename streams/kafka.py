@@ -67,7 +67,11 @@ def client(kafka: Kafka, **more: Any) -> dict[str, Any]:
         "log_level": LOG_LEVEL,
         "error_cb": errors,
     }
-    if kafka.sasl_mechanism:
+    if kafka.sasl_mechanism == "OAUTHBEARER":
+        from streams import oauth
+
+        out |= {"sasl.mechanism": kafka.sasl_mechanism} | oauth.librdkafka(kafka)
+    elif kafka.sasl_mechanism:
         out |= {
             "sasl.mechanism": kafka.sasl_mechanism,
             "sasl.username": kafka.username,

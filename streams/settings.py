@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from streams.connect_settings import ConnectCluster
 from streams.notify_settings import NotifyPolicy
 from streams.rule_settings import RuleBudget
 from streams.watch_settings import BreakGlass, Canary
@@ -35,9 +36,13 @@ class Kafka(Section):
     bootstrap_servers: str = ""
     """Empty: the embedded broker is started."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = ""
     username: str = ""
+    """With OAUTHBEARER the client's id, and `password` its secret."""
     password: SecretStr = SecretStr("")
+    token_url: str = Field("", pattern=r"^$|^https?://[^/]+")
+    """Where OAUTHBEARER gets its tokens: an OAuth 2 server's token endpoint (client credentials)."""
+    token_scope: str = ""
     ca_file: str = ""
     certificate_file: str = ""
     key_file: str = ""
@@ -323,6 +328,7 @@ class Settings(Section):
     jenkins: Jenkins = Jenkins()
     triggers: list[Trigger] = []
     """Builds that pushes start; as JSON, or `[[triggers]]` in TOML: docs/how-to/receive-webhooks.md."""
+    connect: ConnectCluster = ConnectCluster()
     hooks: list[Hook] = []
     """Webhooks taken in, with their secrets; as JSON, or `[[hooks]]` in TOML: docs/how-to/receive-webhooks.md."""
     worker: Worker = Worker()
