@@ -38,8 +38,8 @@ LATENESS_S = 10.0
 TICK_S = 0.1
 SHORTEST, LONGEST = 0.2, 1.8
 """Of the mean between two kills: at the short end the victim before is not up again, nor its partitions given away."""
-LONGEST_S = 42.0
-"""From the last record to the end of the last alert: a flatline's `forget` and some."""
+LONGEST_S = 60.0
+"""From the last record to the end of the last alert: a flatline's `forget`, how long it fires on, and some."""
 QUIET_S, SETTLE_S = 6.0, 300.0
 CONFIG = """
 route: {receiver: ops, group_by: [alertname], group_wait: 1s, group_interval: 4s, repeat_interval: 1d}
