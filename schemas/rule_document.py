@@ -61,6 +61,9 @@ class Detection(StrEnum):
     JOIN = "join"
     """Records that match each of the `steps`, in any order, within `within`."""
 
+    EXPRESSION = "expression"
+    """A condition on several counts within `within`."""
+
 
 MOMENTARY = frozenset({
     Detection.ANY, Detection.CHANGE, Detection.NEW_TERM, Detection.BLACKLIST, Detection.WHITELIST, Detection.SEQUENCE,
@@ -83,6 +86,19 @@ class Direction(StrEnum):
     UP = "up"
     DOWN = "down"
     BOTH = "both"
+
+
+class Windowing(StrEnum):
+    """Over which time a measure is taken."""
+
+    SLIDING = "sliding"
+    """The last `within`, at every moment."""
+    TUMBLING = "tumbling"
+    """Each `within` by itself, one after the other from the epoch on: the alert goes by the last that is over."""
+    HOPPING = "hopping"
+    """The last `within`, every `hop`."""
+    SESSION = "session"
+    """Since matches come no more than `gap` apart; `within` at most."""
 
 
 class Without(StrEnum):
@@ -165,6 +181,13 @@ class Rule(Event, frozen=True, kw_only=True):
     below: float | None = None
     times: float = 0.0
     direction: Direction = Direction.UP
+    window: Windowing = Windowing.SLIDING
+    hop_ms: int = 0
+    """Of tumbling and hopping windows: how often they end."""
+    gap_ms: int = 0
+    counts: tuple[str, ...] = ()
+    """Names of `steps` in `expression`."""
+    expression: str = ""
     learn_ms: int = 0
     """No value is new before the group is known for so long."""
     forget_ms: int = 0
@@ -232,6 +255,8 @@ class Rule(Event, frozen=True, kw_only=True):
             "wheres": str(self.wheres),
             "steps": "\0".join(self.step_inputs),
             "keys": str(self.keys),
+            "window": f"{self.window}\0{self.hop_ms}\0{self.gap_ms}" if self.window is not Windowing.SLIDING else "",
+            "expression": self.expression and "\0".join((self.expression, *self.counts)),
             "severities": str(self.severities),
             "query": self.query and f"{self.query}\0{self.above}\0{self.below}\0{self.every_ms}",
             "on_no_data": self.on_no_data if self.on_no_data is not Without.OK else "",

@@ -30,6 +30,7 @@ def observation(rule: Rule | None, window: Window, change: Change) -> Alert:
         source=f"rule/{window.rule}",
         for_ms=rule.for_ms if rule else 0,
         evidence=change.evidence,
+        without=episode.without,
     )
 
 

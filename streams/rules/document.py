@@ -33,7 +33,7 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]{0,127}")
 _FIELDS = (
     "alert", "name", "input", "where", "level", "group_by", "type", "for", "keep_firing_for",
     "lateness", "severity", "labels", "annotations", "tenant", "enabled", "mode", "tests", "owner", "limit",
-    "on_no_data", *DEFINITIONS, *METRIC_FIELDS, *OWN,
+    *DEFINITIONS, *METRIC_FIELDS, *OWN,
 )  # fmt: skip
 
 

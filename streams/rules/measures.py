@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from schemas.rule_document import Aggregate, Detection, Direction, Rule
+from streams.rules.general import general
 from streams.rules.moments import MAX_TERMS
+from streams.rules.parser import parse
 from streams.rules.window import Hit, Point, Window
 
 MAX_POINTS = 256
@@ -37,6 +40,16 @@ def within(rule: Rule, value: float | None) -> float | None:
     if rule.above is not None and value > rule.above:
         return value
     return value if rule.below is not None and value < rule.below else None
+
+
+def severity_of(rule: Rule, value: float) -> str | None:
+    """The severity an alert with this value has; None: there is no alert."""
+    for severity, bound in rule.severities:
+        if (value > bound) if rule.above is not None else (value < bound):
+            return severity
+    if rule.severities or (rule.above is not None and not value > rule.above):
+        return None
+    return None if rule.below is not None and not value < rule.below else rule.severity
 
 
 # Points
@@ -151,6 +164,51 @@ def _spike(window: Window, rule: Rule, now_ms: int) -> float | None:
     return None
 
 
+def _frequency(window: Window, rule: Rule, now_ms: int) -> float | None:
+    """Of windows that do not slide."""
+    count = _counted(_between(window, now_ms - rule.within_ms, now_ms))
+    return float(count) if count >= rule.count else None
+
+
+# Several counts
+
+
+def _add_counts(window: Window, rule: Rule, hit: Hit) -> Window:
+    """Points of all of them: `least` and `most` are which."""
+    oldest = hit.time_ms - rule.within_ms
+    points = [point for point in window.points if point.time_ms > oldest]
+    for step in hit.steps:
+        bisect.insort(points, Point(hit.time_ms, hit.weight, 0.0, float(step), float(step)))
+    if len(points) > MAX_POINTS * len(rule.counts):
+        slot_ms = max(1, rule.within_ms // SLOTS)
+        points = sorted(
+            point
+            for step in range(len(rule.counts))
+            for point in _coalesced([each for each in points if each.least == step], slot_ms)
+        )
+    return replace(window, points=points)
+
+
+def counted(window: Window, rule: Rule, now_ms: int) -> dict[str, float]:
+    """How often each of the rule's counts was met."""
+    out = dict.fromkeys(rule.counts, 0.0)
+    for point in _between(window, now_ms - rule.within_ms, now_ms):
+        out[rule.counts[int(point.least)]] += point.matches
+    return out
+
+
+def _expression(window: Window, rule: Rule, now_ms: int) -> float | None:
+    counts = counted(window, rule, now_ms)
+    if not any(counts.values()):
+        return None
+    return next(iter(counts.values())) if _read(rule.expression)(counts) is True else None
+
+
+@lru_cache(maxsize=1024)
+def _read(expression: str) -> Callable[[dict[str, float]], object]:
+    return general(parse(expression))
+
+
 # Different values
 
 
@@ -213,5 +271,7 @@ MEASURES: dict[Detection, Measure] = {
     Detection.SPIKE: Measure(_add_point, _spike, _point_expiries),
     Detection.CARDINALITY: Measure(_add_term, _cardinality, _term_expiries),
     Detection.SEQUENCE: Measure(_add_step, _missing, _step_expiries),
+    Detection.FREQUENCY: Measure(_add_point, _frequency, _point_expiries),
+    Detection.EXPRESSION: Measure(_add_counts, _expression, _point_expiries),
 }
-"""SEQUENCE: of rules with `unless`."""
+"""SEQUENCE: of rules with `unless`; FREQUENCY: in windows that do not slide."""

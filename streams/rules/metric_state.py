@@ -17,6 +17,7 @@ from schemas.base import Event
 from schemas.rule_document import Rule, Without
 from streams.prometheus import Failed, Result, Sample, shown
 from streams.rules import templates
+from streams.rules.measures import severity_of
 
 MAX_ALERTS = 1_000
 """Of a rule that does not name its limit."""
@@ -137,20 +138,6 @@ def _elements(rule: Rule, samples: Iterable[Sample]) -> dict[str, _Element] | Fa
         if len(out) > limit:
             return Failed("limit", f"more than {limit} alerts")
     return out
-
-
-def severity_of(rule: Rule, value: float) -> str | None:
-    """The severity an alert with this value has; None: there is no alert."""
-    for severity, bound in rule.severities:
-        if (value > bound) if rule.above is not None else (value < bound):
-            return severity
-    if rule.severities:
-        return None
-    if rule.above is not None:
-        return rule.severity if value > rule.above else None
-    if rule.below is not None:
-        return rule.severity if value < rule.below else None
-    return rule.severity
 
 
 def _labels(rule: Rule, of_series: dict[str, str], severity: str) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from schemas.rule_document import MOMENTARY, Aggregate, Detection, Direction
+from schemas.rule_document import MOMENTARY, Aggregate, Detection, Direction, Windowing, Without
 from streams.rules import nodes
 from streams.rules.inputs import Input, check_fields
 from streams.rules.lexer import SyntaxProblem
@@ -19,6 +19,8 @@ from streams.yaml_nodes import Node, one_of
 MAX_WINDOW_MS = 7 * 86_400_000
 MAX_STEPS = 8
 MAX_SEVERITIES = 8
+MAX_HOPS = 1000
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 MAX_VALUES = 1000
 MOMENT_MS = 300_000
@@ -52,13 +54,17 @@ class TypedFields:
             "field": self._path("field"),
             "values": self._values(),
             "match": condition(self._fields["match"], self._sources, self._names) if "match" in self._fields else "",
-            **self._steps(),
+            **(self._counts() if type_ is Detection.EXPRESSION else self._steps()),
+            **self._window(within),
+            "on_no_data": self._on_no_data(),
             "aggregate": self._aggregate(type_),
             **self.bounds(),
             "times": self._times(),
             "direction": self._direction(),
             "learn_ms": self.duration("learn", min(within, LEARN_MS) if type_ is Detection.NEW_TERM else 0),
-            "forget_ms": self.duration("forget", FORGET_MS if type_ is Detection.FLATLINE else 0),
+            "forget_ms": self.duration(
+                "forget", FORGET_MS if type_ is Detection.FLATLINE or "on_no_data" in self._fields else 0
+            ),
             "keep_firing_for_ms": self.duration("keep_firing_for", moment),
         }
 
@@ -151,6 +157,68 @@ class TypedFields:
             "unless": texts[-1] if more else "",
             "step_inputs": inputs if any(inputs) else (),
         }
+
+    def _counts(self) -> dict[str, Any]:
+        """Named conditions, and the expression over how often each was met."""
+        fields = self._fields["counts"].fields() if "counts" in self._fields else {}
+        if "counts" in self._fields and not 0 < len(fields) <= MAX_STEPS:
+            self._fields["counts"].fail(f"expected 1 to {MAX_STEPS} names, each with a condition")
+        found = {}
+        for name, node in fields.items():
+            if not _IDENTIFIER.fullmatch(name):
+                node.fail("expected a name of letters, digits and _")
+            found[name] = self._step(node)
+        inputs = [topic for topic, _ in found.values()]
+        if any(inputs) and not all(inputs):
+            self._fields["counts"].fail("expected {input: ..., where: ...} for all of them, or for none")
+        return {
+            "steps": tuple(text for _, text in found.values()),
+            "step_inputs": tuple(inputs) if any(inputs) else (),
+            "counts": tuple(found),
+            "expression": self._expression(found),
+        }
+
+    def _expression(self, names: Collection[str]) -> str:
+        if "expression" not in self._fields:
+            return ""
+        node = self._fields["expression"]
+        text = node.text()
+        try:
+            tree = parse(text)
+            for path in nodes.paths([tree]):
+                if len(path.parts) > 1 or path.parts[0] not in names:
+                    raise SyntaxProblem(path.at, f"no count called {path.parts[0]}: there is {', '.join(names)}")
+        except SyntaxProblem as problem:
+            line, column = node.position(text, problem.at)
+            node.errors.add(line, node.path, f"{problem} (character {column})")
+        return text
+
+    def _window(self, within_ms: int) -> dict[str, Any]:
+        kind = Windowing.SLIDING
+        if "window" in self._fields:
+            kind = self._fields["window"].checked(one_of(Windowing), kind)
+        for name, of in (("hop", Windowing.HOPPING), ("gap", Windowing.SESSION)):
+            if name in self._fields and kind is not of:
+                self._fields[name].fail(f"belongs to window: {of}")
+            if name not in self._fields and kind is of:
+                self._node.fail(
+                    f"expected {name}: {'how often windows end' if name == 'hop' else 'what ends a session'}"
+                )
+        hop_ms = self.duration("hop", within_ms if kind is Windowing.TUMBLING else 0)
+        gap_ms = self.duration("gap", 0)
+        if (kind is Windowing.HOPPING and not within_ms <= hop_ms * MAX_HOPS) or hop_ms > within_ms:
+            self._fields["hop"].fail(f"expected at most within, and at least a {MAX_HOPS}th of it")
+        if kind is Windowing.SESSION and "gap" in self._fields and not 0 < gap_ms <= within_ms:
+            self._fields["gap"].fail("expected more than 0, and at most within: the longest session")
+        return {"window": kind, "hop_ms": hop_ms, "gap_ms": gap_ms}
+
+    def _on_no_data(self) -> Without:
+        if "on_no_data" not in self._fields:
+            return Without.OK
+        found = self._fields["on_no_data"].checked(one_of(Without), Without.OK)
+        if found is Without.ERROR:
+            self._fields["on_no_data"].fail("expected one of ok, keep, firing, no_data")
+        return found
 
     def _step(self, node: Node) -> tuple[str, str]:
         """(its input, its condition)."""

@@ -15,20 +15,23 @@ class Needs(NamedTuple):
     bound: bool = False
 
 
+WINDOWS = ("window", "hop", "gap")
+ABSENCE = ("on_no_data", "forget")
 NEEDS: dict[Detection, Needs] = {
     Detection.ANY: Needs(),
-    Detection.FREQUENCY: Needs(("count", "within")),
+    Detection.FREQUENCY: Needs(("count", "within"), WINDOWS),
     Detection.FLATLINE: Needs(("count", "within"), ("forget",)),
     Detection.SPIKE: Needs(("times", "within"), ("count", "direction")),
-    Detection.CARDINALITY: Needs(("field", "within"), bound=True),
-    Detection.METRIC: Needs(("within",), ("field", "aggregate"), bound=True),
-    Detection.PERCENTAGE_MATCH: Needs(("match", "within"), ("count",), bound=True),
+    Detection.CARDINALITY: Needs(("field", "within"), (*WINDOWS, *ABSENCE), bound=True),
+    Detection.METRIC: Needs(("within",), ("field", "aggregate", *WINDOWS, *ABSENCE), bound=True),
+    Detection.PERCENTAGE_MATCH: Needs(("match", "within"), ("count", *WINDOWS, *ABSENCE), bound=True),
     Detection.CHANGE: Needs(("field",), ("within",)),
     Detection.NEW_TERM: Needs(("field", "within"), ("learn",)),
     Detection.BLACKLIST: Needs(("field", "values")),
     Detection.WHITELIST: Needs(("field", "values")),
     Detection.SEQUENCE: Needs(("steps", "within"), ("unless",)),
     Detection.JOIN: Needs(("steps", "within")),
+    Detection.EXPRESSION: Needs(("counts", "expression", "within"), WINDOWS),
 }
 MEANINGS = {
     "count": "how many matches",
@@ -38,6 +41,8 @@ MEANINGS = {
     "match": "the condition whose share counts",
     "steps": "a list of conditions",
     "times": "how many times as many",
+    "counts": "names and conditions whose matches are counted",
+    "expression": "a condition on the counts",
 }
 """What is said of a required field that is missing."""
 OWN = tuple(dict.fromkeys(

@@ -62,6 +62,8 @@ class Episode(Event, frozen=True, kw_only=True, gc=False):
     tenant: str
     values: dict[str, str] = {}
     """Of the newest match, for templates."""
+    without: str = ""
+    """`no_data`: there is nothing to measure, and that is all it says."""
 
 
 class Point(NamedTuple):

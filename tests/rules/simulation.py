@@ -29,6 +29,11 @@ TYPES = {
     "Spike": "type: spike, times: 2, count: 2, within: 9s",
     "Flat": "level: pod, type: flatline, count: 2, within: 9s, forget: 30s",
     "Black": "type: blacklist, field: v, values: [3], keep_firing_for: 5s",
+    "Expr": "type: expression, counts: {ones: v == 1, threes: v == 3}, expression: ones > threes && ones > 1, within: 9s",
+    "Tumb": "level: pod, type: frequency, count: 2, within: 9s, window: tumbling",
+    "Hop": "level: pod, type: metric, field: v, aggregate: sum, above: 3, within: 9s, window: hopping, hop: 3s",
+    "Sess": "level: pod, type: cardinality, field: v, above: 1, within: 30s, window: session, gap: 2s",
+    "Sever": "type: metric, field: v, aggregate: sum, above: {warning: 2, critical: 6}, within: 9s, on_no_data: keep",
     "White": "type: whitelist, field: v, values: [0, 1, 2], keep_firing_for: 5s",
 }
 EVERY_TYPE = "groups:\n- name: every-type\n  rules:\n" + "".join(
