@@ -73,19 +73,19 @@ class Wanted(BaseModel):
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
-    app.state.people = view = View(services.settings.kafka, TOPIC, msgspec.json.Decoder(Person).decode)
-    starting = asyncio.create_task(view.start(), name="people")
+    app.state.people = people = View(services.settings.kafka, TOPIC, msgspec.json.Decoder(Person).decode)
+    starting = asyncio.create_task(people.start(), name="people")
     try:
         yield
     finally:
         starting.cancel()
-        await view.close()
+        await people.close()
 
 
 @router.get("")
 async def mine(request: Request, who: Who) -> dict[str, Any]:
     """What one has set. 404: nothing yet, one is not told in person."""
-    person = _view(request).get(person_key(who.tenant, _name(who)))
+    person = view(request).get(person_key(who.tenant, name(who)))
     if person is None:
         raise Problem(404, "Not found", "you have set nothing: you are not told in person")
     return shown(person)
@@ -94,9 +94,13 @@ async def mine(request: Request, who: Who) -> dict[str, Any]:
 @router.put("")
 async def change(body: Wanted, request: Request, kit: Kit, who: Who) -> dict[str, Any]:
     """Set it. Receivers with `people_configs` tell everybody of the alert's tenant who has."""
+    return await keep(body, request, kit, who)
+
+
+async def keep(body: Wanted, request: Request, kit: Services, who: Principal) -> dict[str, Any]:
     person = Person(
         tenant=who.tenant,
-        name=_name(who),
+        name=name(who),
         address=body.address,
         enabled=body.enabled,
         language=body.language,
@@ -115,10 +119,14 @@ async def change(body: Wanted, request: Request, kit: Kit, who: Who) -> dict[str
 @router.delete("", status_code=204)
 async def remove(request: Request, kit: Kit, who: Who) -> Response:
     """Not be told in person any more."""
-    key = person_key(who.tenant, _name(who)).encode()
-    await kit.producer.send([Outgoing(TOPIC, None, key)])
-    audit(request, verb="delete", object=f"person/{_name(who)}")
+    await forget(request, kit, who)
     return Response(status_code=204)
+
+
+async def forget(request: Request, kit: Services, who: Principal) -> None:
+    key = person_key(who.tenant, name(who)).encode()
+    await kit.producer.send([Outgoing(TOPIC, None, key)])
+    audit(request, verb="delete", object=f"person/{name(who)}")
 
 
 def shown(person: Person) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def shown(person: Person) -> dict[str, Any]:
     }
 
 
-def _name(who: Principal) -> str:
+def name(who: Principal) -> str:
     if who.token:
         raise Problem(403, "Forbidden", "this is for people, not for machine tokens")
     return who.name
@@ -163,11 +171,11 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
-def _view(request: Request) -> View[Person]:
-    view: View[Person] = request.app.state.people
-    if not view.ready:
+def view(request: Request) -> View[Person]:
+    people: View[Person] = request.app.state.people
+    if not people.ready:
         raise Problem(503, "Service unavailable", "people are not read yet", headers={"Retry-After": "1"})
-    return view
+    return people
 
 
 def _outgoing(person: Person) -> Outgoing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Request
@@ -63,21 +63,10 @@ async def resend(
 ) -> Resent:
     """Send a notification again, to everybody its receiver names now, under a new id. 202: it is in Kafka; it goes the
     way of every notification."""
-    notification = _decoded(await _found(id, search, who))
-    if notification.decision is not Decision.SEND:
-        raise Problem(409, "Conflict", f"it was not sent in the first place: its decision is {notification.decision}")
-    now_ms = clock()
-    again = msgspec.structs.replace(
-        notification,
-        id=digest(notification.id, RESEND, str(now_ms)),
-        reason=RESEND,
-        resend_of=notification.id,
-        thread=notification.thread or notification.id,
-        decided_at_ms=now_ms,
-    )
-    await bus.send([outgoing(again, who.name)])
-    audit(request, verb=RESEND, object=f"notification/{id}", after={"id": again.id})
-    return Resent(id=again.id, resend_of=id)
+    again = sent_again(await found(id, search, who), clock())
+    await bus.send([again.outgoing(who.name)])
+    audit(request, verb=RESEND, object=f"notification/{id}", after={"id": again.notification.id})
+    return Resent(id=again.notification.id, resend_of=id)
 
 
 @router.get("/api/v1/notifications/{id}/lineage")
@@ -87,7 +76,7 @@ async def lineage(
     who: Annotated[Principal, Depends(need("notifications:read"))],
 ) -> Lineage:
     """From a notification back to the exact records its alerts came from, and on to what became of it."""
-    notification = _decoded(await _found(id, search, who))
+    notification = _decoded(await found(id, search, who))
     outcomes = Query(kind=Kind.OUTCOMES, names=(id,), tenants=tenants(who), limit=MAX_FOUND, oldest_first=True)
     again = Query(kind=Kind.NOTIFICATIONS, names=(id,), tenants=tenants(who), limit=MAX_FOUND)
     return Lineage(
@@ -123,7 +112,31 @@ async def effects(
     )
 
 
-def outgoing(notification: Notification, by: str) -> Outgoing:
+class Again(NamedTuple):
+    notification: Notification
+
+    def outgoing(self, by: str) -> Outgoing:
+        return _outgoing(self.notification, by)
+
+
+def sent_again(hit: Hit, now_ms: int) -> Again:
+    """The notification that sends another again. Raises 409 for a decision that was not to send."""
+    notification = _decoded(hit)
+    if notification.decision is not Decision.SEND:
+        raise Problem(409, "Conflict", f"it was not sent in the first place: its decision is {notification.decision}")
+    return Again(
+        msgspec.structs.replace(
+            notification,
+            id=digest(notification.id, RESEND, str(now_ms)),
+            reason=RESEND,
+            resend_of=notification.id,
+            thread=notification.thread or notification.id,
+            decided_at_ms=now_ms,
+        )
+    )
+
+
+def _outgoing(notification: Notification, by: str) -> Outgoing:
     key = group_record_key(notification.tenant, notification.receiver, notification.group_key)
     headers = cloud_headers(
         topic=TOPIC,
@@ -136,7 +149,7 @@ def outgoing(notification: Notification, by: str) -> Outgoing:
     return Outgoing(TOPIC, encode(notification), key.encode(), headers)
 
 
-async def _found(id_: str, search: Search, who: Principal) -> Hit:
+async def found(id_: str, search: Search, who: Principal) -> Hit:
     hit = await search.get(Kind.NOTIFICATIONS, id_)
     if hit is None or not sees(who, str(hit.record.get("tenant", ""))):
         raise Problem(404, "Not found", f"there is no notification {id_[:64]}")

@@ -11,10 +11,11 @@ import msgspec
 from fastapi import APIRouter, Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.alerting import Alerting
+from gateway.alerting import Alerting, State
 from gateway.deps import Kit, Principal, Search, audit, need
 from gateway.lists import Cursor, Limit, Page, of_memory, sees
 from gateway.problems import Problem
+from gateway.services import Services
 from schemas.alerting import Receiver
 from schemas.alerts import NO_TENANT
 from schemas.notifications import Context, Notification
@@ -87,16 +88,16 @@ async def receivers(
     request: Request, kit: Kit, alerting: Alerting, who: Reader, limit: Limit = 100, cursor: Cursor = ""
 ) -> Page:
     """Receivers and their targets, without secrets."""
-    _platform(who)
+    platform(who)
     found = alerting.live.current.receivers
-    ways = _channels(request, kit)
+    reached = ways(request, kit)
     return of_memory(
         found,
         order=lambda each: each.name,
         reverse=False,
         limit=limit,
         cursor=cursor,
-        show=lambda each: _shown(each, ways),
+        show=lambda each: shown(each, reached),
     )
 
 
@@ -104,15 +105,7 @@ async def receivers(
 async def test(name: str, request: Request, kit: Kit, alerting: Alerting, who: Writer) -> Tested:
     """Send a notification that says it is a test to everything the receiver names, at once, and say what came of it.
     Nothing is tried again, and nothing is written to `notifications`."""
-    _platform(who)
-    receiver = alerting.live.current.receiver(name)
-    if receiver is None:
-        raise Problem(404, "Not found", f"there is no receiver {name[:128]!r}")
-    notification = sample(name, kit.clock(), cluster=kit.settings.cluster.name)
-    tried = await try_receiver(_channels(request, kit), receiver, notification)
-    results = [msgspec.to_builtins(each) for each in tried]
-    audit(request, verb="test", object=f"receiver/{name}", after={"results": results})
-    return Tested(receiver=name, ok=bool(tried) and all(each.result == "sent" for each in tried), results=results)
+    return await tested(name, request, kit, alerting, who)
 
 
 @router.get("/api/v1/channels")
@@ -139,6 +132,19 @@ async def preview(body: Preview, request: Request, kit: Kit, search: Search, who
     return out
 
 
+async def tested(name: str, request: Request, kit: Services, alerting: State, who: Principal) -> Tested:
+    """Raises 403, 404."""
+    platform(who)
+    receiver = alerting.live.current.receiver(name)
+    if receiver is None:
+        raise Problem(404, "Not found", f"there is no receiver {name[:128]!r}")
+    notification = sample(name, kit.clock(), cluster=kit.settings.cluster.name)
+    tried = await try_receiver(ways(request, kit), receiver, notification)
+    results = [msgspec.to_builtins(each) for each in tried]
+    audit(request, verb="test", object=f"receiver/{name}", after={"results": results})
+    return Tested(receiver=name, ok=bool(tried) and all(each.result == "sent" for each in tried), results=results)
+
+
 async def _wanted(id_: str, kit: Kit, search: Search, who: Principal) -> Notification:
     if not id_:
         return sample("ops", kit.clock(), who.tenant or NO_TENANT)
@@ -148,23 +154,23 @@ async def _wanted(id_: str, kit: Kit, search: Search, who: Principal) -> Notific
     return msgspec.convert(dict(hit.record), Notification)
 
 
-def _channels(request: Request, kit: Kit) -> list[Channel]:
+def ways(request: Request, kit: Kit) -> list[Channel]:
     held: Held = request.app.state.receivers
     if not held.channels:
         held.channels = channels(kit.settings)
     return held.channels
 
 
-def _shown(receiver: Receiver, ways: list[Channel]) -> dict[str, Any]:
+def shown(receiver: Receiver, reached: list[Channel]) -> dict[str, Any]:
     return {
         "name": receiver.name,
         "send_resolved": receiver.send_resolved,
         "targets": [
-            {"channel": target.channel, "target": target.name} for way in ways for target in way.targets(receiver)
+            {"channel": target.channel, "target": target.name} for way in reached for target in way.targets(receiver)
         ],
     }
 
 
-def _platform(who: Principal) -> None:
+def platform(who: Principal) -> None:
     if who.tenant != NO_TENANT:
         raise Problem(403, "Forbidden", "receivers are the platform's")

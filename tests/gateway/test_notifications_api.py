@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -239,3 +240,45 @@ def test_what_is_wrong_with_it_is_named(told: Served, wrong: dict[str, Any]) -> 
 def test_a_machine_is_no_person(told: Served) -> None:
     token = told.token("alerts:read")
     assert told.http.get("/api/v1/me/notifications", headers=token).status_code == 403
+
+
+@pytest.fixture(scope="module")
+def reader(told: Served) -> Iterator[httpx.Client]:
+    """Logged in to the console."""
+    with httpx.Client(base_url=told.url, timeout=60, follow_redirects=True) as client:
+        client.post("/login", data={"username": "admin", "password": told.password, "next": "/receivers"})
+        yield client
+
+
+def csrf(page: str) -> str:
+    return page.partition('name="csrf" value="')[2].partition('"')[0]
+
+
+def test_the_console_tests_a_receiver(reader: httpx.Client) -> None:
+    page = reader.get("/receivers")
+    assert page.status_code == 200
+    assert "s3cret" not in page.text
+    done = reader.post("/receivers/test", data={"csrf": csrf(page.text), "receiver": "ops"})
+    assert "Test of ops" in done.text
+    assert "ops@example.org" in done.text
+    assert reader.post("/receivers/test", data={"csrf": "no", "receiver": "ops"}).status_code == 403
+
+
+def test_the_console_takes_wishes(reader: httpx.Client) -> None:
+    page = reader.get("/me/notifications")
+    form = {"csrf": csrf(page.text), "address": "ada@example.org", "enabled": "1", "language": "zh", "severity": ""}
+    wrong = reader.post("/me/notifications", data=form | {"start": "22:00", "end": "07:00", "zone": "Nowhere"})
+    assert wrong.status_code == 422
+    assert "quiet.zone" in wrong.text
+    assert reader.post("/me/notifications", data=form | {"start": "22:00", "end": "07:00"}).status_code == 200
+    eventually(lambda: 'value="22:00"' in reader.get("/me/notifications").text)
+    reader.post("/me/notifications", data={"csrf": csrf(page.text), "remove": "1"})
+    eventually(lambda: 'value="22:00"' not in reader.get("/me/notifications").text)
+
+
+def test_the_console_sends_again(told: Served, reader: httpx.Client, known: Notification) -> None:
+    page = reader.get(f"/notifications/{known.id}")
+    assert "Send again" in page.text
+    before = len(told.records("notifications"))
+    assert reader.post(f"/notifications/{known.id}/resend", data={"csrf": csrf(page.text)}).status_code == 200
+    assert len(told.records("notifications")) == before + 1
