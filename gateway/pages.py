@@ -53,6 +53,7 @@ NAVIGATION = (
     Place("/logs", "Logs", "logs", "l", "logs:read"),
     Place("/events", "Events", "events", "e", "events:read"),
     Place("/alerts", "Alerts", "alerts", "a", "alerts:read", "alerts.firing"),
+    Place("/rules", "Rules", "rules", "r", "rules:read"),
     Place("/notifications", "Notifications", "notifications", "n", "notifications:read"),
     Place("/mailbox", "Mailbox", "mailbox", "m", "mailbox:read"),
     Place("/topics", "Topics", "topics", "t", "status:read"),

@@ -53,6 +53,8 @@ class Seen(NamedTuple):
     errors: list[str]
     firing: int
     last_fired_ms: int
+    aside: str = ""
+    """Why it was put aside (streams/rules/budget.py), if it is now."""
 
     def order(self) -> tuple[str, str]:
         return self.rule_name.lower(), self.tenant
@@ -67,6 +69,8 @@ class Seen(NamedTuple):
             return "disabled"
         if self.errors:
             return "error"
+        if self.aside:
+            return "quarantined"
         return "shadow" if self.rule.mode is Mode.SHADOW else "ok"
 
 
@@ -74,8 +78,12 @@ def seen(
     rows: Iterable[StoredRule], files: OfFiles, alerts: Iterable[AlertState], who: Principal
 ) -> list[Seen]:  # fmt: skip
     """Every rule of `rows`, and to the platform's people those of `files`."""
+    states = list(alerts)
     fired: dict[str, tuple[int, int]] = {}
-    for alert in alerts:
+    aside = {
+        each.labels.get("rule", ""): each.annotations.get("summary", "") for each in states if _is_aside(each, who)
+    }
+    for alert in states:
         if alert.source.startswith("rule/") and sees(who, alert.tenant):
             count, last_ms = fired.get(alert.source, (0, 0))
             fired[alert.source] = count + (alert.state is Status.FIRING), max(last_ms, alert.starts_at_ms)
@@ -90,10 +98,18 @@ def seen(
             del taken[other.key]
         elif other is not None:
             errors.append(f"{row.name}: the name is taken in {other.file}:{other.line}")
-        out.append(Seen(row.name, row.tenant, STORED, rule, row, errors, *_fired(fired, rule)))
+        out.append(Seen(row.name, row.tenant, STORED, rule, row, errors, *_fired(fired, rule), _why(aside, rule)))
     if who.tenant == NO_TENANT:
-        out += [Seen(r.name, r.tenant, r.file, r, None, [], *_fired(fired, r)) for r in taken.values()]
+        out += [Seen(r.name, r.tenant, r.file, r, None, [], *_fired(fired, r), _why(aside, r)) for r in taken.values()]
     return out
+
+
+def _is_aside(alert: AlertState, who: Principal) -> bool:
+    return alert.source == "rule-budget" and alert.state is Status.FIRING and sees(who, alert.tenant)
+
+
+def _why(aside: dict[str, str], rule: Rule | None) -> str:
+    return aside.get(rule.key, "") if rule is not None else ""
 
 
 def _fired(fired: dict[str, tuple[int, int]], rule: Rule | None) -> tuple[int, int]:
@@ -108,7 +124,7 @@ def item(each: Seen) -> dict[str, Any]:
         "tenant": each.tenant,
         "source": each.source,
         "state": each.state,
-        "errors": each.errors,
+        "errors": [*each.errors, *([each.aside] if each.aside else [])],
         "version": row.version if row is not None else 0,
         "draft": bool(row is not None and row.draft),
         "author": row.author if row is not None else "",

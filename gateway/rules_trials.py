@@ -103,7 +103,9 @@ class Trials:
         self._running = 0
 
     async def play(self, rules: list[Rule], since_ms: int, until_ms: int, bounds: Bounds) -> Result:
-        """Raises Retryable("busy") when too many are under way, or Kafka is away."""
+        """Raises Retryable("busy") when too many are under way, or Kafka is away; Invalid for rules over metrics."""
+        if any(rule.query for rule in rules):
+            raise Invalid("metrics", "rules over metrics cannot be played: their past is Prometheus's")
         return await self.run(lambda: backtest(self._kafka, RuleSet(rules), since_ms, until_ms, bounds=bounds))
 
     async def run(self, work: Callable[[], T]) -> T:

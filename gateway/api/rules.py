@@ -114,9 +114,9 @@ async def create_rule(
     """Store a new rule. `draft`: evaluated in shadow mode only, until it is promoted."""
     key = rules.key_of(who, "", tenant)
     rule = rules.checked(text, key.tenant)
-    change = _change(kit, who, rules.Key(key.tenant, rule.name), "create")
+    change = change_of(kit, who, rules.Key(key.tenant, rule.name), "create")
     row = await kit.accounts.work(lambda session: rules.create(session, change, text, draft=draft))
-    return await _changed(request, row, "create", None)
+    return await changed(request, row, "create", None)
 
 
 @router.get("/{name}")
@@ -136,13 +136,13 @@ async def put_rule(
     rules.checked(text, key)
     before = await kit.accounts.work(lambda session: session.get(StoredRule, key))
     if before is None or before.deleted:
-        verb, change = "create", _change(kit, who, key, "create", version)
+        verb, change = "create", change_of(kit, who, key, "create", version)
         row = await kit.accounts.work(lambda session: rules.create(session, change, text, draft=draft))
     else:
         verb = "draft" if draft else "update"
-        change, put = _change(kit, who, key, verb, version), rules.put_draft if draft else rules.update
+        change, put = change_of(kit, who, key, verb, version), rules.put_draft if draft else rules.update
         row = await kit.accounts.work(lambda session: put(session, change, text))
-    return await _changed(request, row, verb, before)
+    return await changed(request, row, verb, before)
 
 
 @router.delete("/{name}", status_code=204)
@@ -150,9 +150,9 @@ async def delete_rule(
     name: str, request: Request, kit: Kit, who: Writer, tenant: Tenant = "", version: Expected = -1
 ) -> Response:
     """Its alerts end; its versions stay, so that it can be brought back."""
-    change = _change(kit, who, rules.key_of(who, name, tenant), "delete", version)
+    change = change_of(kit, who, rules.key_of(who, name, tenant), "delete", version)
     row = await kit.accounts.work(lambda session: rules.remove(session, change))
-    await _changed(request, row, "delete", row)
+    await changed(request, row, "delete", row)
     return Response(status_code=204)
 
 
@@ -175,9 +175,9 @@ async def roll_back(
     old = await kit.accounts.work(lambda session: rules.version(session, key, body.version))
     if old.text:
         rules.checked(old.text, key)
-    change = _change(kit, who, key, "rollback", version)
+    change = change_of(kit, who, key, "rollback", version)
     row = await kit.accounts.work(lambda session: rules.rollback(session, change, body.version))
-    return await _changed(request, row, "rollback", None)
+    return await changed(request, row, "rollback", None)
 
 
 @router.post("/{name}/promote")
@@ -185,9 +185,9 @@ async def promote(
     name: str, request: Request, kit: Kit, who: Writer, tenant: Tenant = "", version: Expected = -1
 ) -> RuleOut:
     """The draft becomes the live version."""
-    change = _change(kit, who, rules.key_of(who, name, tenant), "promote", version)
+    change = change_of(kit, who, rules.key_of(who, name, tenant), "promote", version)
     row = await kit.accounts.work(lambda session: rules.promote(session, change))
-    return await _changed(request, row, "promote", None)
+    return await changed(request, row, "promote", None)
 
 
 @router.delete("/{name}/draft")
@@ -195,9 +195,9 @@ async def discard_draft(
     name: str, request: Request, kit: Kit, who: Writer, tenant: Tenant = "", version: Expected = -1
 ) -> RuleOut:
     """The live version stays as it is."""
-    change = _change(kit, who, rules.key_of(who, name, tenant), "discard", version)
+    change = change_of(kit, who, rules.key_of(who, name, tenant), "discard", version)
     row = await kit.accounts.work(lambda session: rules.put_draft(session, change, ""))
-    return await _changed(request, row, "discard", None)
+    return await changed(request, row, "discard", None)
 
 
 @router.get("/{name}/shadow")
@@ -254,11 +254,11 @@ def version_shown(row: RuleVersion) -> dict[str, Any]:
     }
 
 
-def _change(kit: Services, who: Principal, key: rules.Key, verb: str, expected: int = -1) -> rules.Change:
+def change_of(kit: Services, who: Principal, key: rules.Key, verb: str, expected: int = -1) -> rules.Change:
     return rules.Change(key, verb, who.name, kit.clock(), expected)
 
 
-async def _changed(request: Request, row: StoredRule, verb: str, before: StoredRule | None) -> RuleOut:
+async def changed(request: Request, row: StoredRule, verb: str, before: StoredRule | None) -> RuleOut:
     """Audit a change and tell the workers of it."""
     said: dict[str, Any] = {"after": {"version": row.version, "text": row.text, "draft": row.draft}}
     if before is not None and before is not row:

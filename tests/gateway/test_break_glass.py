@@ -113,7 +113,8 @@ def test_kafka_hears_of_it_when_it_is_back_and_later_observations_are_marked(tmp
         async with told(tmp_path) as (glass, around, _):
             assert glass.marked([alert()]) == [alert()]
             await glass.tell([alert()])
-            again = BreakGlass(around)  # type: ignore[arg-type] - a gateway that was killed and started again
+            # a gateway that was killed and started again
+            again = BreakGlass(around)  # type: ignore[arg-type]
             try:
                 await again._reconcile()
                 raise AssertionError("the bus is away")

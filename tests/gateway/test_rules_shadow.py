@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from gateway.principal import Principal
+from gateway.rules_seen import OfFiles, item, seen
 from gateway.rules_shadow import compared, difference, since_ms
-from schemas.alerts import Alert, fingerprint
-from schemas.tables import RuleVersion
+from schemas.alerts import Alert, AlertState, Status, fingerprint
+from schemas.tables import RuleVersion, StoredRule
 from streams.rules.cases import Episode
 
 OWN = frozenset({"severity", "team"})
@@ -46,3 +50,16 @@ def test_a_draft_is_there_since_its_text_is() -> None:
     assert since_ms(drafted) == 300
     shadow_alone = [version(3, "x", ""), version(2, "x", ""), version(1, "w", "")]
     assert since_ms(shadow_alone) == 200
+
+
+def test_a_rule_that_was_put_aside_is_shown_so() -> None:
+    row = StoredRule(tenant="shop", name="A", version=1, text="alert: A\ninput: logs\nwhere: 'true'\n")
+    alert = AlertState(
+        tenant="shop", fingerprint="f", episode="e", state=Status.FIRING, labels={"rule": "shop/A"},
+        annotations={"summary": "took too much"}, starts_at_ms=1, updated_at_ms=1, seq=1, source="rule-budget",
+    )  # fmt: skip
+    shop = Principal("token/x", tenant="shop")
+    found = seen([row], OfFiles([], []), [alert], shop)
+    assert [(each["state"], each["errors"]) for each in map(item, found)] == [("quarantined", ["took too much"])]
+    over = msgspec.structs.replace(alert, state=Status.RESOLVED)
+    assert [each.state for each in seen([row], OfFiles([], []), [over], shop)] == ["ok"]
