@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -77,3 +78,23 @@ def connect_schema(
     except ValueError as error:
         context.fail(str(error))
     typer.echo(json.dumps(form, separators=(",", ":"), ensure_ascii=False))
+
+
+@app.command("publish-schemas")
+def publish_schemas(
+    registry: Annotated[str, typer.Option(metavar="URL", help="A Confluent-compatible schema registry.")],
+    username: Annotated[str, typer.Option(help="For basic authentication.")] = "",
+    password_file: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Its password.")] = None,
+) -> None:
+    """Register the JSON Schema of every public topic as subject `<topic>-value`; again changes nothing.
+
+    Example: `eventsphere topics publish-schemas --registry https://registry:8081`
+    """
+    from gateway import schema_registry
+
+    if not registry.startswith(("http://", "https://")):
+        context.fail("--registry: expected a URL like https://registry:8081")
+    password = password_file.read_text("utf-8").strip() if password_file else ""
+    with context.reported():
+        for each in schema_registry.publish(registry, username, password):
+            typer.echo(f"{each.subject} {each.id}")
