@@ -29,7 +29,7 @@ TYPES = {
     "Spike": "type: spike, times: 2, count: 2, within: 9s",
     "Flat": "level: pod, type: flatline, count: 2, within: 9s, forget: 30s",
     "Black": "type: blacklist, field: v, values: [3], keep_firing_for: 5s",
-    "Expr": "type: expression, counts: {ones: v == 1, threes: v == 3}, expression: ones > threes && ones > 1, within: 9s",
+    "Expr": "type: expression, counts: {one: v == 1, three: v == 3}, expression: one > three && one > 1, within: 9s",
     "Tumb": "level: pod, type: frequency, count: 2, within: 9s, window: tumbling",
     "Hop": "level: pod, type: metric, field: v, aggregate: sum, above: 3, within: 9s, window: hopping, hop: 3s",
     "Sess": "level: pod, type: cardinality, field: v, above: 1, within: 30s, window: session, gap: 2s",

@@ -54,7 +54,7 @@ def s(*seconds: float, **fields: Any) -> list[Step]:
          s(1, user="a") + s(20, user="b") + s(90, user="a") + s(91, user="c") + s(900, user="c"),
          [(91_000, 101_000), (900_000, 910_000)]),
         # expression: over how often each of several conditions was met
-        ('type: expression, counts: {bad: "v == 0", all: "has(v)"}, expression: "all >= 4 && bad / all > 0.4", within: 10s',
+        ('type: expression, counts: {bad: "v == 0", all: "true"}, expression: "all > 3 && bad / all > .4", within: 10s',
          s(1, 2, 3, v=1) + s(4, 5, v=0) + s(8, v=1), [(12_000, 13_000)]),
         ('type: expression, counts: {bad: "v == 0", all: "has(v)"}, expression: "bad / all > 0.6", within: 10s',
          s(1, 2, v=1) + s(3, 4, v=0), [(11_000, 14_000)]),
@@ -64,11 +64,12 @@ def s(*seconds: float, **fields: Any) -> list[Step]:
         ("count: 3, within: 1m, window: session, gap: 5s", s(1, 4, 8, 12) + s(20, 21), [(8000, 17_000)]),
         ("type: metric, field: v, aggregate: sum, above: 5, within: 10s, window: tumbling",
          s(1, 9, v=3) + s(11, v=3), [(10_000, 20_000)]),
-        ("type: cardinality, field: v, above: 1, within: 1m, window: session, gap: 5s", s(1, v=1) + s(9, v=2) + s(12, v=3),
-         [(12_000, 17_000)]),
+        ("type: cardinality, field: v, above: 1, within: 1m, window: session, gap: 5s",
+         s(1, v=1) + s(9, v=2) + s(12, v=3), [(12_000, 17_000)]),
         # nothing to measure
         ("type: metric, field: v, above: 5, within: 10s, on_no_data: keep", s(1, v=9) + s(60, v=1), [(1000, 60_000)]),
-        ("type: metric, field: v, above: 5, within: 10s, on_no_data: firing, forget: 30s", s(1, v=1), [(11_000, 31_000)]),
+        ("type: metric, field: v, above: 5, within: 10s, on_no_data: firing, forget: 30s",
+         s(1, v=1), [(11_000, 31_000)]),
         ("type: metric, field: v, above: 5, within: 10s, on_no_data: no_data, forget: 30s", s(1, v=9) + s(13, v=1),
          [(1000, 11_000), (11_000, 13_000), (23_000, 43_000)]),
         # severity by value: another severity is another alert

@@ -89,15 +89,28 @@ class Alerts:
         self.seen += [msgspec.json.decode(m.value() or b"", type=Alert) for m in found if m.error() is None]
         return [alert for alert in self.seen if alert.labels["alertname"] in names]
 
+    def ended(self, *names: str) -> set[tuple[str, int, int]]:
+        return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in self.about(*names) if a.ends_at_ms}
+
+
+KILL = "  - {alert: Kill, input: logs, where: 'log.contains(\"Kill failed\")', level: pod, count: 3, within: 4s}\n"
+ALL = (*TYPES, "Kill")
+
 
 @pytest.mark.timeout(300)
-async def test_alerts_come_and_go_without_other_traffic_and_rules_are_read_again(
-    platform_kafka: Kafka, tmp_path: Path
-) -> None:
-    rules, log = tmp_path / "rules", tmp_path / "worker.log"
+async def test_rules_of_every_type_a_kill_and_rules_read_again(platform_kafka: Kafka, tmp_path: Path) -> None:
+    """Records of twenty minutes wait for the first worker, which is killed amid them; then some come as they happen."""
+    rules, log, rng = tmp_path / "rules", tmp_path / "worker.log", random.Random(13)
     rules.mkdir()
     (rules / "good.yaml").write_text(rule("Good"), "utf-8")
     (rules / "team.yaml").write_text(rule("Team", where="were"), "utf-8")
+    (rules / "types.yaml").write_text(EVERY_TYPE + KILL, "utf-8")
+    began = time.time_ns() // 1_000_000 - 1_800_000
+    lines = [
+        line(at, "Kill failed" if rng.random() < 0.3 else "fine", f"p{rng.randrange(4)}", v=rng.choice((0, 0, 1, 2, 3)))
+        for at in range(1000, 1_200_000, 600)
+    ]
+    wanted = expected(EVERY_TYPE + KILL, lines, began, rng)
     alerts = Alerts(platform_kafka)
 
     async def failing(name: str) -> None:
@@ -105,10 +118,17 @@ async def test_alerts_come_and_go_without_other_traffic_and_rules_are_read_again
         now = time.time_ns() // 1_000_000
         await send(platform_kafka, [Outgoing("logs", value, timestamp_ms=now - i, partition=0) for i in range(3)])
 
+    await send(platform_kafka, [Outgoing("logs", each.value, timestamp_ms=began + each.time_ms) for each in lines])
+    with worker(platform_kafka, rules, tmp_path / "killed.log") as process:
+        await asyncio.sleep(rng.uniform(0.1, 0.5))
+        process.kill()
     with worker(platform_kafka, rules, log):
         text = log.read_text("utf-8")
         assert f"{rules}/team.yaml:4: groups[0].rules[0]: expected where" in text
         assert f"{rules}/team.yaml:6: groups[0].rules[0].were: no such field: did you mean where?" in text
+        await asyncio.to_thread(until, lambda: alerts.ended(*ALL) >= wanted, within_s=120)
+        assert alerts.ended(*ALL) == wanted
+        assert {a.starts_at_ms for a in alerts.about(*ALL)} == {begin for _, begin, _ in wanted}
         await failing("Good")
         await failing("Team")
         await asyncio.to_thread(until, lambda: len(alerts.about("Good")) == 2, within_s=60)
@@ -127,6 +147,16 @@ async def test_alerts_come_and_go_without_other_traffic_and_rules_are_read_again
         await asyncio.to_thread(until, team, within_s=60)
 
 
+def expected(text: str, lines: list[Line], began: int, rng: random.Random) -> set[tuple[str, int, int]]:
+    """(fingerprint, begin, end) of the alerts of an undisturbed run."""
+    cluster = Cluster(rule_set(text), rng, start_ms=began, clock_ms=began + 1_800_000)
+    cluster.produce_lines(lines)
+    cluster.run()
+    assert {alert.labels["alertname"] for alert in cluster.alerts} == cluster.rules.rules.keys()
+    return {(print_, begin + began, end + began) for print_, begin, end in episodes(cluster.alerts, began)}
+
+
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) -> None:
     """Records of half an hour, sent within some seconds while the worker is killed again and again."""
@@ -137,15 +167,9 @@ async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) ->
         for at in range(1000, 1_600_000, 400)
     ]
     (tmp_path / "rules.yaml").write_text(rule("Kill"), "utf-8")
-    expected = Cluster(rule_set(rule("Kill")), rng, start_ms=began, clock_ms=began + 1_800_000)
-    expected.produce_lines(lines)
-    expected.run()
-    wanted = {(print_, begin + began, end + began) for print_, begin, end in episodes(expected.alerts, began)}
+    wanted = expected(rule("Kill"), lines, began, rng)
     assert len(wanted) > 20
     alerts = Alerts(platform_kafka)
-
-    def found() -> set[tuple[str, int, int]]:
-        return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in alerts.about("Kill") if a.ends_at_ms}
 
     third = len(lines) // 3 + 1
     for part in range(0, len(lines), third):
@@ -156,10 +180,11 @@ async def test_kill_9_changes_no_alert(platform_kafka: Kafka, tmp_path: Path) ->
             await asyncio.sleep(rng.uniform(0.1, 1.5))
             process.kill()
     with worker(platform_kafka, tmp_path, tmp_path / "worker.log"):
-        await asyncio.to_thread(until, lambda: found() == wanted, within_s=120)
+        await asyncio.to_thread(until, lambda: alerts.ended("Kill") == wanted, within_s=120)
         assert {a.starts_at_ms for a in alerts.about("Kill")} == {begin for _, begin, _ in wanted}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_kill_9_changes_no_alert_of_any_type(platform_kafka: Kafka, tmp_path: Path) -> None:
     """Records of twenty minutes wait when the first worker starts; each worker is killed amid them but the last."""
@@ -169,15 +194,8 @@ async def test_kill_9_changes_no_alert_of_any_type(platform_kafka: Kafka, tmp_pa
         line(at, "fine", f"p{rng.randrange(4)}", v=rng.choice((0, 0, 1, 2, 3))) for at in range(1000, 1_200_000, 600)
     ]
     (tmp_path / "rules.yaml").write_text(EVERY_TYPE, "utf-8")
-    expected = Cluster(rule_set(EVERY_TYPE), rng, start_ms=began, clock_ms=began + 1_800_000)
-    expected.produce_lines(lines)
-    expected.run()
-    wanted = {(print_, begin + began, end + began) for print_, begin, end in episodes(expected.alerts, began)}
-    assert {alert.labels["alertname"] for alert in expected.alerts} == TYPES.keys()
+    wanted = expected(EVERY_TYPE, lines, began, rng)
     alerts = Alerts(platform_kafka)
-
-    def found() -> set[tuple[str, int, int]]:
-        return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in alerts.about(*TYPES) if a.ends_at_ms}
 
     await send(platform_kafka, [Outgoing("logs", each.value, timestamp_ms=began + each.time_ms) for each in lines])
     for turn in range(3):
@@ -185,6 +203,6 @@ async def test_kill_9_changes_no_alert_of_any_type(platform_kafka: Kafka, tmp_pa
             await asyncio.sleep(rng.uniform(0.1, 1.0))
             process.kill()
     with worker(platform_kafka, tmp_path, tmp_path / "worker.log"):
-        await asyncio.to_thread(until, lambda: found() >= wanted, within_s=120)
-        assert found() == wanted
+        await asyncio.to_thread(until, lambda: alerts.ended(*TYPES) >= wanted, within_s=120)
+        assert alerts.ended(*TYPES) == wanted
         assert {a.starts_at_ms for a in alerts.about(*TYPES)} == {begin for _, begin, _ in wanted}
