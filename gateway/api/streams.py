@@ -1,22 +1,25 @@
-"""`GET /api/v1/streams/{topic}`: a topic live, as server-sent events; several by commas are one stream."""
+"""`GET /api/v1/streams/{topic}`: a topic live, as server-sent events; several by commas are one stream. Its `/poll` is
+the same for shells: what is there, or comes while one waits, in one answer."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi import Query as FromQuery
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from gateway import resume, stream_filter, times
 from gateway.authentication import authenticate
 from gateway.deps import Kit, Principal, need
 from gateway.documents import LOGS, as_indexed
 from gateway.lists import Names, Text
-from gateway.problems import Problem
+from gateway.problems import Problem, bad_parameter
 from gateway.services import Services
 from gateway.tail import Tail, Wanted, gap
 from schemas.catalogue import DLQ_SUFFIX, catalogue
@@ -29,6 +32,10 @@ HEARTBEAT_S = 15.0
 CHECK_S = 2.0
 """How often it is seen to that whoever listens still may: a revocation ends streams within this time."""
 WAIT_S = 1.0
+SETTLE_S = 0.05
+"""How long a poll that has something waits for what comes right behind it."""
+FOUND_S = 10.0
+"""How long it may take to find the partitions."""
 MAX_TOPICS = 8
 ALSO = {
     "logs": "logs:read",
@@ -66,14 +73,12 @@ async def stream(
     reason}` says what is not in the stream. `start` (a time, or like `-15m`) begins in the past; `overflow=skip` leaves
     out what a slow reader would only get late. Who may read logs but not their topic (`topics:logs:read`) gets them as
     processing documents have them indexed."""
-    topics = _topics(topic, who)
     places = {"cluster": cluster, "namespace": namespace, "pod": pod, "container": container}
-    keep = {t: stream_filter.keep(t, who, condition=condition, places=places, text=q) for t in topics}
-    point = resume.unpack(last_event_id, kit.sign_point) if last_event_id else None
-    since_ms = times.parse("start", start, kit.clock())
-    raw = who.may(f"topics:{LOGS}:read")
-    wanted = Wanted(topics, point, since_ms, keep, overflow == "skip", None if raw else as_indexed(request))
-    lost = gap(topics[0], -1, -1, -1, "resume_point") if last_event_id and point is None else b""
+    wanted = _wanted(request, kit, who, topic, condition, places, q, start, last_event_id)._replace(
+        skip=overflow == "skip"
+    )
+    topics = wanted.topics
+    lost = gap(topics[0], -1, -1, -1, "resume_point") if last_event_id and wanted.start is None else b""
 
     async def still_allowed() -> bool:
         with suppress(Problem):
@@ -83,6 +88,98 @@ async def stream(
     return StreamingResponse(
         live(kit, open_tail(kit, wanted), still_allowed, lost), media_type="text/event-stream", headers=HEADERS
     )
+
+
+class Polled(BaseModel):
+    items: list[dict[str, Any]]
+    """`{topic, partition, offset, key, time, record}`, as in a stream."""
+    gaps: list[dict[str, Any]]
+    """`{topic, partition, from, to, reason}`: what is not among them."""
+    next: str
+    """What to ask with as `after` the next time."""
+
+
+@router.get("/api/v1/streams/{topic}/poll")
+async def poll(
+    topic: str,
+    request: Request,
+    kit: Kit,
+    who: Annotated[Principal, Depends(need())],
+    after: Annotated[str, FromQuery(max_length=resume.MAX_LENGTH)] = "",
+    wait: Annotated[float, FromQuery(ge=1, le=60)] = 20.0,
+    limit: Annotated[int, FromQuery(ge=1, le=1000)] = 100,
+    condition: Annotated[str, FromQuery(alias="filter", max_length=8192)] = "",
+    q: Text = "",
+    cluster: Names = "",
+    namespace: Names = "",
+    pod: Names = "",
+    container: Names = "",
+    start: str = "",
+) -> Polled:
+    """What came after `after` (the `next` of the answer before), at once when there is something, else when something
+    comes, but after `wait` seconds at the latest. Without `after` it begins now, or at `start`."""
+    places = {"cluster": cluster, "namespace": namespace, "pod": pod, "container": container}
+    wanted = _wanted(request, kit, who, topic, condition, places, q, start, after)
+    if after and wanted.start is None:
+        raise bad_parameter("after", "expected the `next` of an answer before")
+    tail = open_tail(kit, wanted)
+    kit.tails.add(tail)
+    try:
+        tail.start()
+        return await _polled(tail, wait, limit)
+    finally:
+        kit.tails.discard(tail)
+        await tail.close()
+
+
+async def _polled(tail: Tail, wait_s: float, limit: int) -> Polled:
+    """Up to `limit` records of `tail`, and the point after the last. Raises 503 when the bus does not answer."""
+    out = Polled(items=[], gaps=[], next="")
+    if not _taken(out, await tail.next(FOUND_S), limit):
+        raise Problem(503, "Service unavailable", "the bus does not answer", headers={"Retry-After": "5"})
+    until = time.monotonic() + wait_s
+    while not tail.stopped and len(out.items) < limit and (left := until - time.monotonic()) > 0:
+        piece = await tail.next(min(left, SETTLE_S if out.items else WAIT_S))
+        if not _taken(out, piece, limit) and out.items:
+            break
+    return out
+
+
+def _taken(out: Polled, piece: bytes, limit: int) -> bool:
+    """Whether there is a piece; its events are in `out` now, as many as fit."""
+    for event in filter(None, piece.split(b"\n\n")):
+        if len(out.items) < limit:
+            _take(out, event)
+    return bool(piece)
+
+
+def _take(out: Polled, event: bytes) -> None:
+    """Add one server-sent event of a tail; the place it names is where to go on."""
+    fields = dict(line.split(b": ", 1) for line in event.split(b"\n") if b": " in line)
+    if b"data" in fields:
+        (out.gaps if fields.get(b"event") == b"gap" else out.items).append(orjson.loads(fields[b"data"]))
+    if b"id" in fields:
+        out.next = fields[b"id"].decode()
+
+
+def _wanted(
+    request: Request,
+    kit: Services,
+    who: Principal,
+    topic: str,
+    condition: str,
+    places: dict[str, str],
+    q: str,
+    start: str,
+    point: str,
+) -> Wanted:
+    """What is asked for, as far as the caller may. `start` is None for a `point` that is not ours."""
+    topics = _topics(topic, who)
+    keep = {t: stream_filter.keep(t, who, condition=condition, places=places, text=q) for t in topics}
+    positions = resume.unpack(point, kit.sign_point) if point else None
+    since_ms = times.parse("start", start, kit.clock())
+    raw = who.may(f"topics:{LOGS}:read")
+    return Wanted(topics, positions, since_ms, keep, shape=None if raw else as_indexed(request))
 
 
 def open_tail(kit: Services, wanted: Wanted) -> Tail:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -197,6 +198,70 @@ def test_a_stream_that_is_left_is_closed(served: Served) -> None:
     with following(served, "gaps"):
         assert open_now() >= 1
     eventually(lambda: open_now() == 0)
+
+
+def polled(served: Served, topic: str, who: dict[str, str] | None = None, **params: Any) -> Any:
+    answer = served.http.get(f"/api/v1/streams/{topic}/poll", params=params, headers=who or served.admin)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_shell_polls_and_misses_nothing(served: Served) -> None:
+    point = polled(served, "cicd.events", wait=1)["next"]
+    for n in range(12):
+        served.produce("cicd.events", {"n": n, "polled": True}, key=b"k%d" % n)
+    seen: list[int] = []
+    while len(seen) < 12:
+        answer = polled(served, "cicd.events", after=point, limit=5, wait=5)
+        assert len(answer["items"]) <= 5
+        assert answer["items"], "nothing came"
+        assert answer["gaps"] == []
+        seen += [item["record"]["n"] for item in answer["items"]]
+        point = answer["next"]
+    assert sorted(seen) == list(range(12))
+    assert polled(served, "cicd.events", after=point, wait=1)["items"] == []
+    wrong = served.http.get("/api/v1/streams/gaps/poll", params={"after": "x"}, headers=served.admin)
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "after")
+
+
+def test_a_guest_gets_the_records_of_its_tenant_alone(served: Served) -> None:
+    guest = served.token("topics:notifications:read", tenant="shop")
+    point = polled(served, "notifications", guest, wait=1)["next"]
+    for tenant in ("shop", "bank", "platform", "shop"):
+        served.produce("notifications", {"id": tenant, "tenant": tenant}, b"no json", key=b"k")
+    with following(served, "notifications", guest | {"Last-Event-ID": point}) as lines:
+        told = events_of(lines, 2)
+    assert [event["data"]["record"]["tenant"] for event in told] == ["shop", "shop"]
+    answer = polled(served, "notifications", guest, after=point, wait=2)
+    assert [item["record"]["tenant"] for item in answer["items"]] == ["shop", "shop"]
+    assert polled(served, "notifications", guest, after=point, wait=1, filter='tenant == "bank"')["items"] == []
+
+
+AWAY_S, RATE = 2.0, 500
+
+
+@pytest.mark.parametrize("away_s", [AWAY_S, pytest.param(60.0, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
+def test_a_consumer_that_was_away_under_load_misses_none(served: Served, away_s: float) -> None:
+    ending, sent = threading.Event(), []
+
+    def load() -> None:
+        while not ending.wait(0.1):
+            batch = range(len(sent), len(sent) + RATE // 10)
+            served.produce("kube.events", *({"n": n, "load": away_s} for n in batch), key=b"k%d" % len(sent))
+            sent.extend(batch)
+
+    thread = threading.Thread(target=load)
+    seen: list[dict[str, Any]] = []
+    with following(served, "kube.events", filter=f"load == {away_s}") as lines:
+        thread.start()
+        seen += events_of(lines, RATE)
+    time.sleep(away_s)
+    with following(served, "kube.events", {"Last-Event-ID": seen[-1]["id"]}, filter=f"load == {away_s}") as lines:
+        seen += events_of(lines, RATE)
+        ending.set()
+        thread.join()
+        seen += events_of(lines, len(sent) - len(seen))
+    assert sorted(numbers(seen)) == sent
 
 
 def test_resume_points_are_signed() -> None:
