@@ -19,6 +19,7 @@ import structlog
 from streams.batch import Batch
 from streams.errors import Failure, Fatal, Retryable
 from streams.journal import Reader, Writer
+from streams.memory import give_back
 from streams.metrics import RETRIES
 from streams.owned import Fenced, Owned, decoder, waker
 from streams.partition import Partition, Sender
@@ -249,6 +250,7 @@ class Keyed(Generic[E]):
             raise
         finally:
             self._loading.discard(owned)
+        give_back()  # what was read is several times what it became
         owned.active_ms = self._clock()
         log.info(
             "keyed.loaded", agent=self.name, partition=number, entries=len(owned.partition.state), epoch=reader.mine

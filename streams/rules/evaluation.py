@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from sys import intern
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -130,7 +131,8 @@ class Evaluation:
             if self._waiting.groups[match.rule] >= (rule.limit or MAX_GROUPS):
                 MATCHES_DROPPED.labels("too_many_groups").inc()
                 return
-            window = Window(rule=rule.key, rule_hash=self.rules.hashes[match.rule], group=_shared(match.group))
+            hash_ = self.rules.hashes[match.rule]
+            window = Window(rule=rule.key, rule_hash=hash_, group=_shared(match.group), **_EMPTY)
             self._waiting.opened(id_, window, match.seen_ms + FORGET_MS)
         self._enqueue(id_, window, rule, match)
 
@@ -265,6 +267,10 @@ class Evaluation:
         for hit in self._waiting.drop(id_, window):
             self._state.pop(_hit_key(id_, hit), None)
         del self._state[f"w/{id_}"]
+
+
+_EMPTY: dict[str, Any] = {"points": [], "terms": {}, "values": {}}
+"""The same for all windows, which are replaced and never changed."""
 
 
 def _shared(group: dict[str, str]) -> dict[str, str]:

@@ -30,6 +30,11 @@ TYPES = {
     "spike": "type: spike, times: 2, count: 2, within: 9s",
     "flatline": "level: pod, type: flatline, count: 2, within: 9s, forget: 30s",
     "blacklist": "type: blacklist, field: v, values: [3], keep_firing_for: 3s",
+    "expression": "type: expression, counts: {a: v == 1, b: v == 3}, expression: a > b && a > 1, within: 9s",
+    "tumbling": "level: pod, type: frequency, count: 2, within: 9s, window: tumbling",
+    "hopping": "level: pod, type: metric, field: v, aggregate: sum, above: 3, within: 9s, window: hopping, hop: 3s",
+    "session": "level: pod, type: cardinality, field: v, above: 1, within: 30s, window: session, gap: 2s",
+    "severities": "type: metric, field: v, aggregate: sum, above: {warning: 2, critical: 6}, within: 9s",
     "whitelist": "type: whitelist, field: v, values: [0, 1, 2], keep_firing_for: 3s",
 }
 
@@ -43,7 +48,8 @@ def _fields(kind: str, number: int) -> str:
 
 
 DOCUMENT = "groups:\n- name: chaos\n  rules:\n" + "".join(
-    f"  - {{alert: {kind}-{number}, input: logs, where: 'log.contains(\"topic {number} \")', {_fields(kind, number)}}}\n"
+    f"  - {{alert: {kind}-{number}, input: logs, where: 'log.contains(\"topic {number} \")', {_fields(kind, number)}"
+    "}\n"
     for number, kind in enumerate((list(TYPES) * RULES)[:RULES])
 )
 
