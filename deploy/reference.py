@@ -48,10 +48,10 @@ def channels() -> str:
     lines = [
         "# Channels",
         "",
-        "Beside `email_configs`, `webhook_configs`, `apprise_configs`, `alertmanager_configs` and",
+        "Beside `email_configs`, `webhook_configs`, `apprise_configs`, `alertmanager_configs` and `people_configs` a",
+        "receiver may have these. A secret may stand in a file: `<field>_file`.",
         "",
     ]
-    lines[2] += " `people_configs` a receiver may have these. A secret may stand in a file: `<field>_file`."
     for name in OURS:
         kind = kinds()[name]
         lines += [f"## {kind.title}", "", f"`{name}_configs`; [documentation of the service]({kind.page})", ""]
@@ -59,7 +59,8 @@ def channels() -> str:
         required = kind.schema.get("required", [])
         for field, about in kind.schema["properties"].items():
             default = "required" if field in required else f"`{json.dumps(about.get('default', ''))}`"
-            typed = " or ".join(map(json.dumps, about["enum"])) if "enum" in about else about.get("type", "")
+            either = [each.get("type", "") for each in about.get("anyOf", ())] or [about.get("type", "")]
+            typed = " or ".join(map(json.dumps, about["enum"]) if "enum" in about else filter(None, either))
             secret = " Secret." if is_secret(about) else ""
             lines.append(f"| `{field}` | {typed} | {default} | {about.get('description', '')}{secret} |")
         lines.append("")
