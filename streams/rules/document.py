@@ -38,11 +38,14 @@ _FIELDS = (
 
 
 def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
-    """The rules of one file, and what is wrong with it as `file:line: field: what is expected`."""
+    """The rules of one file (or the one that is written there by itself, without groups), and what is wrong with it as
+    `file:line: field: what is expected`."""
     errors = Errors(file)
     root = read(text, file, errors)
     rules: list[Rule] = []
-    if root is not None:
+    if root is not None and "alert" in (fields := root.fields()) and "groups" not in fields:
+        rules += filter(None, [_Reader(root).rule("", file)])
+    elif root is not None:
         fields = root.known(("groups", *DEFINITIONS))
         names = NONE.read(fields)
         if "groups" not in fields and not errors:
@@ -54,18 +57,11 @@ def parse_document(text: str, file: str) -> tuple[list[Rule], list[str]]:
 
 
 def parse_rule(text: str, file: str) -> tuple[Rule | None, list[str]]:
-    """The one rule of a document: its fields by themselves, or a rule file that holds no other."""
-    errors = Errors(file)
-    root = read(text, file, errors)
-    if root is None:
-        return None, str(errors).splitlines()
-    if "groups" in root.fields():
-        rules, wrong = parse_document(text, file)
-        if len(rules) != 1 and not wrong:
-            wrong = [f"{file}:1: expected one rule, not {len(rules)}"]
-        return (None if wrong else rules[0]), wrong
-    rule = _Reader(root).rule("", file)
-    return (None if errors else rule), str(errors).splitlines()
+    """The one rule of a file: raises nothing, several are an error."""
+    rules, errors = parse_document(text, file)
+    if len(rules) != 1 and not errors:
+        errors = [f"{file}:1: expected one rule, not {len(rules)}"]
+    return (None if errors else rules[0]), errors
 
 
 def _group(node: Node, file: str, names: Definitions) -> list[Rule]:
