@@ -74,6 +74,9 @@ def where(config: AlertingConfig, alert: AlertState, suppressed: Suppressed, now
         receiver, key = each.route.receiver, each.group_key
         why = kept_back or time_intervals.muted(each.route, config.time_intervals, now_ms)
         why = why or policies.withheld(config, receiver, key, alert, now_ms, known=False)
+        due_ms = alert.starts_at_ms + each.route.timing.group_wait_ms
+        if not why and policies.is_escalation(key) and now_ms < due_ms:
+            why = f"escalates at {rfc3339(due_ms)} unless acknowledged"
         out.append(
             Destination(
                 receiver=receiver,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from gateway.api.explain import where
 from schemas.alerts import Acknowledged, AlertState, Status, Suppressed
+from schemas.policies import Escalation, Policies
 from streams.alerting import parse
 
 NOW = 1_767_607_200_000
@@ -44,3 +46,18 @@ def test_the_reason(state: AlertState, suppressed: Suppressed, why: list[str]) -
     assert [each.receiver for each in found] == ["night", "team"]
     assert [each.why for each in found] == why
     assert [each.told for each in found] == [each.why.startswith("fires") for each in found]
+
+
+def test_an_escalation_says_when_it_is_due_and_who_stopped_it() -> None:
+    policies = Policies(escalate=[Escalation(name="lead", matchers=[], after_ms=60_000, to="boss")])
+    config = msgspec.structs.replace(CONFIG, policies=policies)
+
+    def told(state: AlertState, now_ms: int) -> list[tuple[bool, str]]:
+        return [(each.told, each.why) for each in where(config, state, Suppressed(), now_ms) if each.receiver == "boss"]
+
+    due = "escalates at 2026-01-05T10:00:59.000Z unless acknowledged"
+    assert told(alert(), NOW) == [(False, due)] * 2, "one for each group of its routes"
+    assert told(alert(), NOW + 60_000) == [(True, "fires since 2026-01-05T09:59:59.000Z")] * 2
+    assert told(alert(told=Acknowledged(by="ada", at_ms=1)), NOW)[0] == (False, "acknowledged by ada: not repeated")
+    snoozed = alert(told=Acknowledged(by="ada", at_ms=1, snoozed=True))
+    assert told(snoozed, NOW)[0] == (False, "snoozed by ada until it resolves")
