@@ -109,7 +109,7 @@ def _table(rows: list[tuple[str, str, str, str]]) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         for name, place, became, why in rows:
-            typer.echo(f"{place}: {became}: {name}{': ' if why else ''}{why}", err=True)
+            typer.echo(": ".join(filter(None, (place, became, name, why))), err=True)
         return
     table = Table("rule", "from", "", "why", box=None)
     for row in rows:
