@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -22,10 +22,11 @@ from gateway.usage import Subject, Usage, minutes_of
 from schemas.base import rfc3339
 from schemas.catalogue import dlq_name
 from streams.account import Note
-from streams.accounts import Fate, Line, Sum, Tally, by_fate
+from streams.accounts import HOUR_MS, Fate, Line, Sum, Tally, by_fate
 from streams.dead_letters import parse
 from streams.latency import quantile, recent
-from streams.sinks.index.port import Index, Kind
+from streams.retention.policy import Policy
+from streams.sinks.index.port import Index, Kind, Stored
 
 ROUNDS = 20
 """Readings of dead letters at a time (of `MAX_RECORDS` each); what is left is counted next time."""
@@ -84,6 +85,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     documents: int
     repeats: int
     """Indexed and no document of its own: a repeat of another one."""
+    removed: int = 0
+    """Indexed and no document any more: of hours whose retention is over, or whose day the index does not hold now."""
     adds_up: bool
     places: list[Count] = []
     joined: int = 0
@@ -131,8 +134,9 @@ class DeadLetterCounts:
 class Ledger:
     """Raises Retryable when Kafka or the index does not answer."""
 
-    def __init__(self, index: Index, reader: Reader, cluster: Cluster, usage: Usage) -> None:
+    def __init__(self, index: Index, reader: Reader, cluster: Cluster, usage: Usage, policy: Policy) -> None:
         self._index = index
+        self._policy = policy
         self._cluster = cluster
         self.usage = usage
         self._dead = DeadLetterCounts(reader)
@@ -140,10 +144,12 @@ class Ledger:
     async def entries(self, now_ms: int) -> list[Entry]:
         """Documents are counted first, so that what Kafka says afterwards covers all of them."""
         counts = await asyncio.gather(*(self._index.counts(each.kind, each.places) for each in INDEXED))
+        stored = await self._index.stored()
         seen = await self._cluster.snapshot(max_age_s=0)
         lines = await self.usage.lines(seen)
         return [
-            await self._entry(what, seen, lines, found, now_ms) for what, found in zip(INDEXED, counts, strict=True)
+            await self._entry(what, seen, lines, found, stored, now_ms)
+            for what, found in zip(INDEXED, counts, strict=True)
         ]
 
     async def lines(self) -> dict[Subject, Tally]:
@@ -156,6 +162,7 @@ class Ledger:
         seen: Snapshot,
         lines: Mapping[Subject, Mapping[Line, Sum]],
         counts: Mapping[tuple[str, ...], int],
+        stored: Sequence[Stored],
         now_ms: int,
     ) -> Entry:
         dead = await self._dead.of(what.topic, seen)
@@ -171,7 +178,19 @@ class Ledger:
             documents=sum(counts.values()),
             places=places if what.places else [],
             now_ms=now_ms,
+            gone=gone_of(self._policy, what.kind, stored, now_ms),
         )
+
+
+def gone_of(policy: Policy, kind: Kind, stored: Sequence[Stored], now_ms: int) -> Callable[[Line], bool]:
+    """Whether documents of a line may have been removed: their retention is over, or a size limit took their day."""
+    oldest_ms = min((part.from_ms for part in stored if part.kind is kind and part.dated), default=0)
+
+    def gone(line: Line) -> bool:
+        time_ms = line.hour * HOUR_MS
+        return time_ms < oldest_ms or policy.expired(kind, (line.cluster,), (line.namespace,), time_ms, now_ms)
+
+    return gone
 
 
 class _Totals(NamedTuple):
@@ -212,13 +231,16 @@ def entry(
     documents: int,
     places: list[Count],
     now_ms: int,
+    gone: Callable[[Line], bool] = lambda _line: False,
 ) -> Entry:
-    """The line of one topic. Pure."""
+    """The line of one topic; `gone`: see `gone_of`. Pure."""
     found = totals(seen, what.agent, what.topic)
     own = lines.get(Subject(what.agent, what.topic, seen.ids.get(what.topic, "")), {})
     former = _former(what, seen, lines)
     of = {fate: found.fates.get(fate, Sum()) for fate in Fate}
     indexed = of[Fate.INDEXED].records + found.before
+    missing = max(0, indexed + former.get(Fate.INDEXED.value, 0) - documents)
+    removed = min(missing, _removable(what, lines, gone))
     problems = _problems(found, own, documents - indexed - found.in_flight, bool(former))
     return Entry(
         topic=what.topic,
@@ -232,7 +254,8 @@ def entry(
         expired=found.expired,
         refused_at_source=refused,
         documents=documents,
-        repeats=max(0, indexed + former.get(Fate.INDEXED.value, 0) - documents),
+        repeats=missing - removed,
+        removed=removed,
         adds_up=not problems,
         places=places,
         bytes=_bytes(found, of),
@@ -255,6 +278,17 @@ def _problems(found: _Totals, own: Mapping[Line, Sum], extra: int, remade: bool)
     if any(counted.get(fate, 0) > number for fate, number in wanted.items()) or counted.keys() - wanted.keys():
         out.append("the lines by place and hour hold more than the totals")
     return out
+
+
+def _removable(what: Indexed, lines: Mapping[Subject, Mapping[Line, Sum]], gone: Callable[[Line], bool]) -> int:
+    """Records that were indexed and may have been removed since, of this topic and former ones of its name."""
+    return sum(
+        sum_.records
+        for subject, tally in lines.items()
+        if (subject.agent, subject.topic, subject.source) == (what.agent, what.topic, False)
+        for line, sum_ in tally.items()
+        if line.fate == Fate.INDEXED and gone(line)
+    )
 
 
 def _former(what: Indexed, seen: Snapshot, lines: Mapping[Subject, Mapping[Line, Sum]]) -> dict[str, int]:

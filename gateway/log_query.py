@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -33,15 +34,19 @@ async def asked(
     end: str = "",
 ) -> Query:
     """Raises 422 for a time or a list that is wrong; the index refuses a `q` it cannot understand."""
-    now = clock()
     places = dict(zip(PLACES, (cluster, namespace, workload, pod, container), strict=True))
+    return query_of({"q": q, **places, "start": start, "end": end}, who, clock())
+
+
+def query_of(given: Mapping[str, str], who: Principal, now_ms: int) -> Query:
+    """What parameters as texts ask for (`q`, the places as lists by commas, `start`, `end`), of what `who` may see."""
     return Query(
         kind=Kind.LOGS,
-        text=q,
+        text=given["q"],
         tenants=tenants(who),
-        start_ms=times.parse("start", start, now),
-        end_ms=times.parse("end", end, now),
-        **{name: names(name, text) for name, text in places.items()},  # type: ignore[arg-type]  # names of fields
+        start_ms=times.parse("start", given["start"], now_ms),
+        end_ms=times.parse("end", given["end"], now_ms),
+        **{name: names(name, given[name]) for name in PLACES},  # type: ignore[arg-type]  # names of fields
     )
 
 

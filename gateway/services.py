@@ -34,6 +34,7 @@ from streams.errors import Retryable
 from streams.intake import Intake, of_process
 from streams.producer import Producer
 from streams.record import Outgoing
+from streams.retention.policy import Policy
 from streams.settings import Settings
 from streams.silences import Reading
 
@@ -172,7 +173,7 @@ async def running(settings: Settings, clock: Callable[[], int] = now_ms) -> Asyn
         stack.push_async_callback(usage.view.close)
         intake = of_process(clock)
         starting.append(asyncio.create_task(intake.keep(producer, settings.cluster.name), name="intake"))
-        ledger = Ledger(index, reader, cluster, usage)
+        ledger = Ledger(index, reader, cluster, usage, Policy(settings.retention, settings.index.tiers))
         watching = self_watch.keep(ledger, index, Path(settings.data_dir or "."), clock)
         starting.append(asyncio.create_task(watching, name="self-watch"))
         quotas = Quotas(settings.quotas, settings.kafka, clock)

@@ -8,16 +8,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import msgspec
 from fastapi import APIRouter, Path
 from fastapi.responses import RedirectResponse, Response
 
 from console import charts, lines
-from gateway import saved_queries, times
+from gateway import saved_queries
 from gateway.api.logs import counted
 from gateway.api.logs_fields import counted_fields
 from gateway.api.logs_queries import Asks, checked
 from gateway.lists import Cursor, Names, Text, names, of_index, shown, tenants
-from gateway.log_query import PLACES, around, place_of
+from gateway.log_query import PLACES, around, place_of, query_of
 from gateway.pages import PageRoute, Sent, Viewer, sent, viewer
 from gateway.problems import Problem
 from schemas.base import rfc3339
@@ -79,16 +80,8 @@ NOTHING: dict[str, Any] = {
 
 def _query(view: Viewer, asked: Mapping[str, str], cursor: str) -> Query:
     now = view.kit.clock()
-    return Query(
-        kind=Kind.LOGS,
-        text=asked["q"],
-        tenants=tenants(view.who),
-        start_ms=times.parse("start", asked["start"], now),
-        end_ms=times.parse("end", asked["end"], now) or now + 1,
-        limit=A_PAGE,
-        cursor=cursor,
-        **{name: names(name, asked[name]) for name in PLACES},  # type: ignore[arg-type]  # names of fields
-    )
+    query = query_of(asked, view.who, now)
+    return msgspec.structs.replace(query, end_ms=query.end_ms or now + 1, limit=A_PAGE, cursor=cursor)
 
 
 def _problem(q: str) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""`GET /api/v1/logs/{id}` and `/context`: one record, and the lines of its container around it."""
+"""`GET /api/v1/logs/{id}/context`: a record, and the lines of its container around it."""
 
 from __future__ import annotations
 

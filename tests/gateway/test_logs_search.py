@@ -101,6 +101,16 @@ def test_the_lines_around_a_record_are_those_of_its_container(logs: Served) -> N
     assert logs.http.get("/api/v1/logs/none/context", headers=logs.admin).status_code == 404
 
 
+def test_one_record_by_its_id(logs: Served) -> None:
+    found = logs.get("/api/v1/logs", q="n:1000", limit=1)["items"][0]
+    assert logs.get("/api/v1/logs/r1000") == found
+    assert logs.get("/api/v1/logs/r1000/context")["item"] == found
+    assert logs.http.get("/api/v1/logs/none", headers=logs.admin).status_code == 404
+    blue = logs.token("logs:read", tenant="blue")
+    assert logs.http.get("/api/v1/logs/r0", headers=blue).json()["record"]["tenant"] == "blue"
+    assert logs.http.get("/api/v1/logs/r1", headers=blue).status_code == 404, "another tenant's"
+
+
 def test_an_export_is_of_all_that_match_in_order(logs: Served) -> None:
     def export(**params: Any) -> str:
         with logs.http.stream("GET", "/api/v1/logs/export", params=params, headers=logs.admin) as answer:
@@ -145,7 +155,7 @@ def test_tenants_never_see_each_others_records(logs: Served) -> None:
 
 def test_all_of_it_needs_the_scope(logs: Served) -> None:
     other = logs.token("alerts:read")
-    for path in ("", "/histogram", "/fields", "/export", "/r0/context"):
+    for path in ("", "/histogram", "/fields", "/export", "/r0", "/r0/context"):
         assert logs.http.get(f"/api/v1/logs{path}", headers=other).status_code == 403, path
         assert logs.http.get(f"/api/v1/logs{path}").status_code == 401, path
 

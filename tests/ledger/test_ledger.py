@@ -7,11 +7,14 @@ from typing import Any
 from gateway.account_lines import Span as Hours
 from gateway.account_lines import by_place, by_source, span_of
 from gateway.cluster import Snapshot, Span
-from gateway.ledger import INDEXED, Entry, entry
+from gateway.ledger import INDEXED, Entry, entry, gone_of
 from gateway.usage import Subject, lines
 from schemas.accounts import AccountPage, Page
 from streams.account import Note
 from streams.accounts import HOUR_MS, Line, Sum
+from streams.retention.policy import Policy
+from streams.settings import Retention, RetentionRule
+from streams.sinks.index.port import Kind, Stored
 
 T0 = 500_000
 GROUP = "eventsphere.index-logs"
@@ -62,6 +65,31 @@ def test_records_counted_twice_and_documents_from_nowhere_are_told() -> None:
     assert "counted more than once" in twice.problems[0]
     more = of(seen(Span(0, 50, 1), committed={0: 50}, notes={0: note(indexed=(50, 1))}), documents=51)
     assert more.problems == ["the index holds 1 documents more than were indexed"]
+
+
+def test_what_retention_removed_is_no_repeat() -> None:
+    """Hours before T0 + 10 are over for `shop`; of 100 indexed 70 are documents: 20 can have been removed."""
+    snapshot = seen(Span(0, 100, 1), committed={0: 100}, notes={0: note(indexed=(100, 1))})
+    lines_ = {
+        Subject("index-logs", "logs", "id"): {
+            Line(T0, "c", "shop", "", "indexed", ""): Sum(20, 1),
+            Line(T0, "c", "pay", "", "indexed", ""): Sum(30, 1),
+            Line(T0 + 20, "c", "shop", "", "indexed", ""): Sum(50, 1),
+        }
+    }
+    policy = Policy(Retention(rules=[RetentionRule(namespace="shop", days=0.5)]))
+    gone = gone_of(policy, Kind.LOGS, [], (T0 + 22) * HOUR_MS)
+    line = entry(INDEXED[0], snapshot, lines_, refused=0, documents=70, places=[], now_ms=0, gone=gone)
+    assert (line.removed, line.repeats) == (20, 10)
+    more = entry(INDEXED[0], snapshot, lines_, refused=0, documents=95, places=[], now_ms=0, gone=gone)
+    assert (more.removed, more.repeats) == (5, 0)
+
+
+def test_days_the_index_does_not_hold_any_more_were_removed() -> None:
+    part = Stored(name="logs/x", kind=Kind.LOGS, dated=True, from_ms=T0 * HOUR_MS, to_ms=0, documents=1, nbytes=1)
+    gone = gone_of(Policy(Retention()), Kind.LOGS, [part], (T0 + 22) * HOUR_MS)
+    assert gone(Line(T0 - 1, "c", "shop", "", "indexed", ""))
+    assert not gone(Line(T0, "c", "shop", "", "indexed", ""))
 
 
 def test_lines_that_hold_more_than_the_totals_are_told() -> None:
