@@ -91,7 +91,11 @@ def _send(
 def _sources(kafka: Kafka, folder: Path) -> Iterator[tuple[Process, str, str]]:
     (port,) = free_ports(1)
     settings = Settings(
-        kafka=kafka, data_dir=str(folder), forward=Forward(port=port), cluster=Cluster(name="prod"), self_logging=False
+        kafka=kafka,
+        data_dir=str(folder),
+        forward=Forward(port=port, processes=1),
+        cluster=Cluster(name="prod"),
+        self_logging=False,
     )
     command = [sys.executable, "-m", "streams.sources.main"]
     process = Process("sources", command, folder / "log", cwd=Path.cwd(), env=environment(settings))
