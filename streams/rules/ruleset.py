@@ -11,6 +11,7 @@ from typing import NamedTuple
 import structlog
 
 from schemas.rule_document import Rule
+from streams.rules.cycles import complaint, cycles
 from streams.rules.document import parse_document
 from streams.rules.inputs import INPUTS
 from streams.rules.matcher import Matcher
@@ -79,7 +80,7 @@ def checked(path: Path) -> list[Checked]:
         if not files and not errors:
             errors = [f"{path}:1: expected *.yaml files in this folder"]
     else:
-        files, errors = _one(path)
+        files, errors = _one(path) if path.exists() else ([], [f"{path}: there is no such file or folder"])
     out = [Checked(error.split(":", 1)[0], [], [error]) for error in errors]
     taken: dict[str, Rule] = {}
     for file in files:
@@ -89,6 +90,8 @@ def checked(path: Path) -> list[Checked]:
             if other is not rule:
                 wrong.append(_taken(rule, other))
         out.append(Checked(file.name, rules, wrong))
+    for rule, way in cycles(taken.values()):
+        next(each for each in out if each.file == rule.file).errors.append(complaint(rule, way))
     return out
 
 
@@ -137,6 +140,9 @@ class Loader:
             complete = complete and (not wrong or file.name in self._good)
             errors += _merged(merged, self._good.get(file.name, []))
         errors += _merged(merged, stored)
+        for rule, way in cycles(merged.values()):
+            errors.append(complaint(rule, way))
+            merged.pop(rule.key)
         self.errors = errors
         for line in errors:
             log.error("rules.refused", error=line)

@@ -206,7 +206,7 @@ class TypedFields:
                 )
         hop_ms = self.duration("hop", within_ms if kind is Windowing.TUMBLING else 0)
         gap_ms = self.duration("gap", 0)
-        if (kind is Windowing.HOPPING and not within_ms <= hop_ms * MAX_HOPS) or hop_ms > within_ms:
+        if "hop" in self._fields and not 0 < hop_ms <= within_ms <= hop_ms * MAX_HOPS:
             self._fields["hop"].fail(f"expected at most within, and at least a {MAX_HOPS}th of it")
         if kind is Windowing.SESSION and "gap" in self._fields and not 0 < gap_ms <= within_ms:
             self._fields["gap"].fail("expected more than 0, and at most within: the longest session")

@@ -62,8 +62,13 @@ def rule_set(text: str = RULES) -> RuleSet:
 
 def audit(at_s: float, user: str, verb: str, code: int, namespace: str = "shop") -> Record:
     at_ms = AT + int(at_s * 1000)
-    value: dict[str, Any] = {"auditID": f"a{at_s}{user}{verb}", "stage": "ResponseComplete", "verb": verb, "user": {"username": user}}
-    value |= {"objectRef": {"namespace": namespace}, "responseStatus": {"code": code}, "time_ms": at_ms}
+    value: dict[str, Any] = {"auditID": f"a{at_s}{user}{verb}", "stage": "ResponseComplete", "verb": verb}
+    value |= {
+        "user": {"username": user},
+        "objectRef": {"namespace": namespace},
+        "responseStatus": {"code": code},
+        "time_ms": at_ms,
+    }
     return Record("kube.audit", 0, 0, b"k", encode(value), at_ms)
 
 
