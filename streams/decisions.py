@@ -90,7 +90,7 @@ class Look:
         fires = [each for each in alerts if each.state is not Status.RESOLVED]
         taken_on = bool(firing) and all(policies.taken_on(each, self.now_ms) for each in fires)
         told = groups.told(group, shadow=self._shadow)
-        repeat = policies.repeat(self.config.policies, fires or alerts, group.timing, told.repeats if told else 0)
+        repeat = policies.repeat(self.config.policies, fires or alerts, group, told.repeats if told else 0)
         lasts = taken_on or repeat.policy  # else it would be as new to them, though it is only rarely said again
         if told is not None and not lasts and self.now_ms - told.at_ms >= groups.told_ms(group.timing):
             told = None

@@ -18,6 +18,7 @@ from schemas.base import rfc3339
 from schemas.notifications import Timing
 from schemas.policies import DigestPolicy, Policies, RepeatPolicy
 from streams import time_intervals
+from streams.groups import Group
 from streams.matching import matches
 from streams.routing import Destination, destinations
 
@@ -102,11 +103,16 @@ class Repeat(NamedTuple):
     policy: bool
 
 
-def repeat(policies: Policies, alerts: Iterable[AlertState], timing: Timing, repeats: int) -> Repeat:
-    """How long a group of these alerts waits until it is told again, having been so `repeats` times already."""
+def repeat(policies: Policies, alerts: Iterable[AlertState], group: Group, repeats: int) -> Repeat:
+    """How long a group of these alerts waits until it is told again, having been so `repeats` times already.
+
+    Escalations and digests have a time of their own.
+    """
     waits = []
     decided = False
-    for alert in alerts if policies.repeat else ():
+    timing = group.timing
+    own = group.group_key.startswith((ESCALATION, DIGEST))
+    for alert in alerts if policies.repeat and not own else ():
         policy = next((each for each in policies.repeat if matches(each.matchers, alert.labels)), None)
         decided |= policy is not None
         waits.append(_wait_ms(policy, repeats) if policy else timing.repeat_interval_ms)

@@ -108,7 +108,8 @@ def told(state: AlertState) -> list[Happened]:
     return out
 
 
-def _decision(record: dict[str, Any]) -> Happened:
+def _decision(hit: dict[str, Any]) -> Happened:
+    record = hit["record"]
     at, id_ = record.get("decided_at_ms"), str(record.get("id", ""))
     return Happened(
         at=rfc3339(at) if isinstance(at, int) else "",

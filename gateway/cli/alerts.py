@@ -31,6 +31,9 @@ def diff(
         str, typer.Option(metavar="FILE", help="Holds the value of the Authorization header it wants, if any.")
     ] = "",
     tenant: Annotated[str, typer.Option(help="Whose alerts of ours (default: everybody's).")] = "",
+    config_file: Annotated[
+        str, typer.Option(metavar="FILE", help="The alertmanager.yml of ours (default: the one in the settings).")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     data_dir: context.DataDir = "",
 ) -> None:
@@ -42,6 +45,10 @@ def diff(
     from gateway.am_diff import differences
 
     settings = context.connected(data_dir)
+    if config_file:
+        settings = settings.model_copy(
+            update={"alerting": settings.alerting.model_copy(update={"config": config_file})}
+        )
     header = _header(authorization_file)
     try:
         theirs = of_url(alertmanager, header)
@@ -106,7 +113,7 @@ def of_topics(settings: Settings, tenant: str) -> Side:
     from gateway.am_alerts import Choice, Present
     from gateway.am_diff import Side
     from schemas.alerts import NO_TENANT, AlertState
-    from streams.alerting import load
+    from streams.alerting import WrongConfig, load
     from streams.canary import RECEIVER
     from streams.errors import Retryable
     from streams.silences import Reading
@@ -128,7 +135,10 @@ def of_topics(settings: Settings, tenant: str) -> Side:
 
     states, silences = asyncio.run(both())
     now_ms = time.time_ns() // 1_000_000
-    config = load(settings)
+    try:
+        config = load(settings)
+    except WrongConfig as error:
+        context.fail(str(error), 2)
     whose = (tenant,) if tenant else ()
     present = Present(config, states, silences, now_ms)
     mine = [each for each in silences if not tenant or each.tenant in ("", NO_TENANT, tenant)]

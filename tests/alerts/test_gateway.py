@@ -9,6 +9,7 @@ import base64
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -425,6 +426,7 @@ def test_differences_to_a_real_alertmanager_are_found(world: World) -> None:
     assert world.served.http.post("/api/v2/silences", json=silence, headers=world.served.admin).status_code == 200
     world.settle()
     eventually(lambda: world.names().count("Both") == 2)
+    world.config.write_text(CONFIG, "utf-8")
     found = of_topics(world.served.settings, "")
     ours = found._replace(
         alerts=[each for each in found.alerts if each["labels"].get("cluster") == "d"],
@@ -440,7 +442,9 @@ def test_differences_to_a_real_alertmanager_are_found(world: World) -> None:
             for each in ours.silences:
                 made = {name: each[name] for name in silence}
                 assert other.post("/api/v2/silences", json=made).status_code == 200
-            eventually(lambda: differences(ours, of_url(url, {})) == [])
+            with suppress(AssertionError):
+                eventually(lambda: differences(ours, of_url(url, {})) == [])
+            assert differences(ours, of_url(url, {})) == []
             other.post("/api/v2/alerts", json=[{"labels": {"alertname": "Theirs", "severity": "page"}}])
             alert, group = differences(ours, of_url(url, {}))
     except Missing as error:
@@ -477,3 +481,78 @@ def test_people_say_whose_it_is_and_what_they_think(world: World, monkeypatch: p
     assert http.post("/api/v1/alerts/0000/comments", json={"text": "x"}, headers=admin).status_code == 404
     reader = world.served.token("alerts:read")
     assert http.post(f"{path}/comments", json={"text": "x"}, headers=reader).status_code == 403
+
+
+SILENCE = {
+    "matchers": [{"name": "a", "value": "b", "isRegex": False}],
+    "startsAt": "2099-01-01T00:00:00Z",
+    "endsAt": "2099-01-02T00:00:00Z",
+    "createdBy": "me",
+    "comment": "c",
+}
+BACKWARDS = {"labels": {"a": "b"}, "startsAt": "2030-01-01T00:00:00Z", "endsAt": "2029-01-01T00:00:00Z"}
+DEEP = b'[{"labels": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}]"
+BAD: list[tuple[str, str, Any]] = [
+    *(("POST", "/api/v2/alerts", body) for body in (b"", b"null", b"{", b'"x"', b"[null]", b"[[]]", b"\xff\xfe", DEEP)),
+    ("POST", "/api/v2/alerts", b'[{"labels": {"a": "\xff\xfe"}}]'),
+    ("POST", "/api/v2/alerts", [{"labels": None}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"": "x"}}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"ä": "x"}}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"a": None}}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"a": "b"}, "annotations": {"x y": "z"}}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"a": "b"}, "startsAt": "yesterday"}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"a": "b"}, "startsAt": 17}]),
+    ("POST", "/api/v2/alerts", [BACKWARDS]),
+    ("POST", "/api/v2/alerts", [{"labels": {f"l{i}": "x" for i in range(10_000)}}]),
+    ("POST", "/api/v2/alerts", [{"labels": {"a": "x\x00\u2028"}}]),
+    *(
+        ("POST", "/api/v2/silences", SILENCE | change)
+        for change in (
+            {"matchers": []},
+            {"matchers": None},
+            {"matchers": [{"name": "", "value": "b", "isRegex": False}]},
+            {"matchers": [{"name": "a", "value": "(", "isRegex": True}]},
+            {"matchers": [{"name": "a", "value": "(?=x)", "isRegex": True}]},
+            {"matchers": [{"name": "a", "value": "", "isRegex": False}]},
+            {"matchers": [{"name": "a", "value": ".*", "isRegex": True}]},
+            {"matchers": [{"name": "a", "value": 7, "isRegex": False}]},
+            {"matchers": [{"name": "a", "value": "b"}]},
+            {"startsAt": "2099-01-02T00:00:00Z"},
+            {"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"},
+            {"startsAt": ""},
+            {"endsAt": "never"},
+            {"createdBy": None},
+            {"id": "not-an-id"},
+            {"id": "00000000-0000-0000-0000-000000000000"},
+        )
+    ),
+    ("POST", "/api/v2/silences", b'{"comment": "\xff"'),
+    ("GET", "/api/v2/alerts?filter=%28", None),
+    ("GET", "/api/v2/alerts?filter=a%3D~%22%28%22", None),
+    ("GET", "/api/v2/alerts?receiver=%28", None),
+    ("GET", "/api/v2/alerts?active=perhaps", None),
+    ("GET", "/api/v2/silences?filter=x", None),
+    ("GET", "/api/v2/silence/11111111-1111-1111-1111-111111111111", None),
+    ("GET", "/api/v2/silence/x", None),
+    ("DELETE", "/api/v2/silence/x", None),
+    ("PUT", "/api/v2/alerts", [{"labels": {"a": "b"}}]),
+]  # fmt: skip
+
+
+def test_bad_input_is_refused_wherever_a_real_alertmanager_refuses_it(world: World) -> None:
+    try:
+        with alertmanager(alone=True) as url, httpx.Client(base_url=url, timeout=60) as other:
+            for method, path, body in BAD:
+                given: dict[str, Any] = {"content": body} if isinstance(body, bytes | None) else {"json": body}
+                kind = {"Content-Type": "application/json"} if body is not None else {}
+                try:
+                    theirs = other.request(method, path, headers=kind, **given).status_code
+                except httpx.RemoteProtocolError:
+                    theirs = 500  # it hangs up on some of these
+                ours = world.served.http.request(method, path, headers=kind | world.served.admin, **given)
+                told = f"{method} {path} {str(body)[:200]}: {theirs}, {ours.status_code} {ours.text[:200]}"
+                assert ours.status_code < 500, told
+                assert theirs < 300 or ours.status_code >= 400, told
+    except Missing as error:
+        missing("alertmanager", str(error))
+    assert world.served.http.get("/-/ready", headers=world.served.admin).status_code == 200

@@ -144,7 +144,10 @@ quiet_hours:
 
 @pytest.fixture
 def escalating(tmp_path: Path) -> Ruled:
-    document = "escalate: [{name: lead, matchers: [severity=critical], after: 15m, to: boss, repeat: 30m}]"
+    document = """\
+escalate: [{name: lead, matchers: [severity=critical], after: 15m, to: boss, repeat: 30m}]
+repeat: [{matchers: [severity=critical], every: 5m}]
+"""
     return Ruled(tmp_path, document)
 
 
