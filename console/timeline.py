@@ -79,7 +79,8 @@ def _axis(from_ms: int, until_ms: int, height: int) -> Iterable[str]:
     for at in range(from_ms - from_ms % step + step, until_ms, step):
         x = _x(at, from_ms, until_ms)
         yield f'<path d="M{x:.1f} {TOP}V{bottom + 4}" stroke="#8b98a5" stroke-opacity="0.35"/>'
-        yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_date(at).strftime(form)}</text>'
+        anchor = "end" if x > WIDTH - 24 else "middle"
+        yield f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="{anchor}">{_date(at).strftime(form)}</text>'
 
 
 def _x(at_ms: int, from_ms: int, until_ms: int) -> float:

@@ -14,17 +14,20 @@ from typing import Any
 
 import msgspec
 import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from sqlmodel import Session, col, delete, select
 
 from gateway import am_alerts, audit
-from gateway.services import Services
+from gateway.services import RequestProducer, Services
 from schemas.alerting import EmailConfig, Receiver, WebhookConfig
 from schemas.alerts import Alert, AlertState, Evidence, Status, episode_id
 from schemas.base import digest, encode, rfc3339
 from schemas.notifications import Context, Decision, Notification
 from schemas.platform import PlatformAudit
 from schemas.tables import ToldDirectly
-from streams.errors import Failure
+from streams.errors import Failure, Retryable
+from streams.kafka import client
 from streams.metrics import BREAK_GLASS
 from streams.muting import active, silenced_by
 from streams.record import Outgoing
@@ -48,6 +51,14 @@ Key = tuple[str, str]
 _decode = msgspec.json.Decoder(Alert).decode
 
 
+def _answers(admin: AdminClient) -> bool:
+    try:
+        admin.list_topics(am_alerts.TOPIC, timeout=EVERY_S)
+    except KafkaException:
+        return False
+    return True
+
+
 class BreakGlass:
     """`after_s`: how long Kafka may take until an alert is told directly; None: nobody is."""
 
@@ -62,20 +73,44 @@ class BreakGlass:
         ]
         self._told: dict[Key, ToldDirectly] = {}
         self._lock = asyncio.Lock()
+        self.away = False
+        """Whether Kafka did not answer when it was last asked."""
         self.after_s = self._settings.after_s if self._settings.configured else None
+        # What it cannot send in time it forgets: what was told directly must not come again, unmarked, from a queue.
+        timeout = {"delivery.timeout.ms": int(self._settings.after_s * 1000), "linger.ms": 0}
+        self._producer = RequestProducer(settings.kafka, "eventsphere-gateway-alerts", **timeout)
 
     async def run(self) -> None:
-        """Tell Kafka, once it is there, what was told without it."""
+        """See whether Kafka is there, and tell it then what was told without it."""
         if self.after_s is None:
             return
+        await self._producer.start()
+        admin = AdminClient(client(self._services.settings.kafka))
         while True:
-            with suppress(Failure):
-                await self._reconcile()
+            self.away = not await asyncio.to_thread(_answers, admin)
+            if not self.away:
+                with suppress(Failure):
+                    await self._reconcile()
             await asyncio.sleep(EVERY_S)
 
     async def close(self) -> None:
         for channel in self._channels:
             await channel.close()
+        if self.after_s is not None:
+            await self._producer.close()
+
+    async def store(self, alerts: Sequence[Alert]) -> None:
+        """Alerts on their usual way, urgent ones told directly when it is closed: Retryable is raised then."""
+        if self.after_s is None:
+            await self._services.producer.send([am_alerts.outgoing(alert) for alert in alerts])
+            return
+        try:
+            if self.away:
+                raise Retryable("bus_away", "kafka does not answer")
+            await self._producer.send([am_alerts.outgoing(alert) for alert in self.marked(alerts)])
+        except Retryable:
+            await self.tell(alerts)
+            raise
 
     def shown(self) -> dict[str, Any]:
         waiting = sum(not row.reconciled_ms for row in self._told.values())

@@ -21,7 +21,7 @@ from gateway.am_alerts import Choice, Poster, Present
 from gateway.break_glass import BreakGlass
 from gateway.deps import Bus, Clock, Config, Kit, Principal, audit, need
 from gateway.lists import tenants
-from schemas.alerts import Alert, Matcher
+from schemas.alerts import Matcher
 from schemas.base import digest, encode, rfc3339
 from schemas.headers import cloud_headers
 from schemas.platform import Control
@@ -30,7 +30,6 @@ from streams.canary import RECEIVER as CANARY
 from streams.errors import Retryable
 from streams.matching import check
 from streams.metrics import RECEIVED, REFUSED
-from streams.producer import Producer
 from streams.record import Outgoing
 
 Reader = Annotated[Principal, Depends(need("alerts:read"))]
@@ -54,9 +53,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 @router.post("/api/v2/alerts")
-async def post_alerts(
-    request: Request, alerting: Alerting, config: Config, bus: Bus, clock: Clock, who: Writer
-) -> Response:
+async def post_alerts(request: Request, alerting: Alerting, config: Config, clock: Clock, who: Writer) -> Response:
     """Take alerts in; 200 once Kafka has them. Those that are valid are taken even when others are refused."""
     timeout_ms = alerting.live.current.resolve_timeout_ms
     poster = Poster(who.tenant, config.cluster.name or "local", "prometheus", clock(), timeout_ms)
@@ -65,23 +62,13 @@ async def post_alerts(
     except ValueError as error:
         REFUSED.labels("alerts", "malformed").inc()
         return refuse(400, str(error))
-    await _stored(alerts, bus, request.app.state.break_glass)
+    glass: BreakGlass = request.app.state.break_glass
+    await glass.store(alerts)
     RECEIVED.labels("alerts").inc(len(alerts))
     if wrong:
         REFUSED.labels("alerts", "invalid").inc(len(wrong))
         return refuse(400, "; ".join(wrong[:20]) + (f"; and {len(wrong) - 20} more" if len(wrong) > 20 else ""))
     return Response(status_code=200)
-
-
-async def _stored(alerts: list[Alert], bus: Producer, glass: BreakGlass) -> None:
-    """Raises Retryable while Kafka is away; urgent ones were told directly then, if somebody is to be."""
-    try:
-        async with asyncio.timeout(glass.after_s):
-            await bus.send([am_alerts.outgoing(alert) for alert in glass.marked(alerts)])
-    except (Retryable, TimeoutError):
-        if glass.after_s is not None:
-            await glass.tell(alerts)
-        raise Retryable("bus_away", "kafka did not take the alerts") from None
 
 
 def _choice(

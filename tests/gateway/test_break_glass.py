@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 from aiohttp import web
 from sqlmodel import Session
 
@@ -131,6 +132,17 @@ def test_kafka_hears_of_it_when_it_is_back_and_later_observations_are_marked(tmp
             assert again.marked([alert(starts_at_ms=NOW_MS + 1)])[0].annotations == {}
             assert again.shown() == {"configured": True, "told": 1, "not_in_kafka_yet": 0}
             await again.close()
+
+    asyncio.run(scenario())
+
+
+def test_what_is_posted_while_kafka_is_known_to_be_away_is_told_at_once(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with told(tmp_path) as (glass, _, heard):
+            glass.away = True
+            with pytest.raises(Retryable):
+                await glass.store([alert(), alert("Slow", "warning")])
+            assert len(heard) == 1
 
     asyncio.run(scenario())
 
