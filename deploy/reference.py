@@ -77,7 +77,8 @@ def metric_catalogue() -> str:
 
 
 def topics() -> str:
-    lines = ["# Topics", "", "Every topic with dead letters has a topic `<name>.dlq` beside it.", ""]
+    lines = ["# Topics", "", "Every topic with dead letters has a topic `<name>.dlq` beside it."]
+    lines += ["The public ones as an AsyncAPI 3 document: [asyncapi.json](../../schemas/generated/asyncapi.json).", ""]
     for topic in declared().values():
         lines += _topic(topic)
     lines += ["## State topics", "", "Internal, compacted; one for each stateful agent:", ""]
@@ -93,6 +94,9 @@ def _topic(topic: Topic) -> Iterator[str]:
     if topic.public:
         yield f"- published to by HTTP: {f'`POST /api/v1/topics/{topic.name}/events`' if topic.publish else 'no'}"
     yield f"- headers: {'CloudEvents binary mode' if topic.headers else 'none needed'}"
+    schema = f"[JSON Schema](../../schemas/generated/{topic.name}.json)"
+    connect = f", [Kafka Connect's form](../../schemas/generated/connect/{topic.name}.json)" if topic.public else ""
+    yield f"- schema: {schema}{connect}"
     if topic.example:
         yield from ("", "```json", json.dumps(json.loads(topic.example), indent=1, ensure_ascii=False), "```")
     yield ""
