@@ -17,9 +17,9 @@ import structlog
 from schemas.alerts import Alert
 from schemas.base import Event
 from schemas.rule_document import Rule
-from streams.errors import Retryable
+from streams.errors import Fatal, Retryable
 from streams.metrics import METRIC_RULES
-from streams.prometheus import Failed, Prometheus, Result
+from streams.prometheus import Failed, Prometheus, Result, wrong_url
 from streams.record import Outgoing, Record
 from streams.rules.alert import outgoing
 from streams.rules.held import Rules, rules_of
@@ -165,6 +165,8 @@ def register(worker: Worker) -> None:
         if any(of_rules(rules.current.rules.values())):
             log.warning("metrics.no_prometheus", expected="EVENTSPHERE_PROMETHEUS__URL")
         return
+    if why := wrong_url(settings.prometheus.url):
+        raise Fatal("prometheus_url", f"EVENTSPHERE_PROMETHEUS__URL: {why}")
 
     async def evaluate() -> None:
         prometheus = Prometheus(settings.prometheus)
