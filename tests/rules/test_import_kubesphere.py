@@ -222,7 +222,7 @@ test.__test__ = False  # type: ignore[attr-defined]
 Test.__test__ = False  # type: ignore[attr-defined]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     expressions,
     st.lists(
