@@ -151,7 +151,8 @@ def mark_key(due: Due) -> str:
 
 
 def mark_value(due: Due) -> bytes:
-    return b"%d" % due.delivery.attempts
+    """The attempt it is of: of this notification (a digest's entry has one after the other), by its number."""
+    return f"{due.delivery.attempts} {due.notification.id}".encode()
 
 
 def _place(partition: int, due: Due) -> Place:

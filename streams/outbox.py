@@ -4,7 +4,8 @@ One entry a notification, with a delivery for each target of its receiver. A del
 outcome, written with the same state change; sending itself is done elsewhere (streams/lanes.py), on what `due` says. A
 delivered notification is remembered for a while, so that the same one read again is not sent again.
 
-What a policy gives up for a digest is collected in an entry `late/...` for the target, which is tried like any other.
+What a policy gives up for a digest is collected in an entry `late/...` for the target (streams/digests.py), which is
+tried like any other.
 
 A receiver `alertmanager` forgets alerts it does not hear of: what it took is kept as an entry `refresh/...` that comes
 up every `REFRESH_MS` until the group resolves.
@@ -14,20 +15,22 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 
 import msgspec
 
-from schemas.alerts import alert_key
-from schemas.base import UNREADABLE, Event, digest, encode
+from schemas.base import UNREADABLE, digest, encode
 from schemas.headers import cloud_headers
 from schemas.notifications import Decision, Notification, Outcome, Result
+from streams import digests
 from streams.dead_letters import letter
 from streams.errors import Failure, Invalid, Retryable
 from streams.notify_settings import DEFAULT, NotifyPolicy
+from streams.outbox_entry import Delivery, Due, Entry, Planned, Step
 from streams.record import Outgoing, Record
 from streams.sinks.channel import Away
 from streams.state import State
+
+__all__ = ["Delivery", "Due", "Entry", "Outbox", "Planned", "Step"]
 
 TOPIC = "notifications"
 OUTCOMES = "notifications.outcomes"
@@ -38,61 +41,8 @@ REMEMBER = 5_000
 """Delivered notifications remembered a partition."""
 REFRESH_MS = 60_000
 REFRESH = "refresh/"
-LATE = "late/"
-LATE_REASON = "late"
-"""`Notification.reason` of a digest of what could not be delivered in time."""
-DIGEST_REASON = "held"
-"""Of a digest for somebody's quiet hours, or who wants one."""
-LATE_ALERTS = 100
 REPLAY = "eventsphere.replay"
 """Header of our dead letters' originals: what has it and comes again was sent again on purpose."""
-
-
-class Step(StrEnum):
-    PENDING = "pending"
-    SENT = "sent"
-    FAILED = "failed"
-    SHADOW = "shadow"
-
-
-class Delivery(Event, frozen=True, kw_only=True):
-    """One target of one notification. `refusals` counts what the other side refused for now, `attempts` every try."""
-
-    channel: str
-    ref: str
-    name: str
-    step: Step = Step.PENDING
-    attempts: int = 0
-    refusals: int = 0
-    next_at_ms: int = 0
-
-
-class Entry(Event, frozen=True, kw_only=True):
-    """`notification` is dropped when nothing is pending; `offset` is that of the record it came with."""
-
-    notification: Notification | None
-    deliveries: list[Delivery]
-    partition: int
-    offset: int
-    accepted_at_ms: int
-    done_at_ms: int = 0
-
-
-class Due(msgspec.Struct, frozen=True):
-    """A delivery whose turn it is."""
-
-    key: str
-    delivery: Delivery
-    notification: Notification
-
-
-class Planned(msgspec.Struct, frozen=True):
-    """A target a notification goes to, as the configuration says now; not before `until_ms`, and then in a digest."""
-
-    channel: str
-    ref: str
-    name: str
-    until_ms: int = 0
 
 
 PolicyOf = Callable[[str, str], NotifyPolicy]
@@ -151,8 +101,8 @@ class Outbox:
     ) -> list[Outgoing]:
         """Keep it for the digest of a target that wants to hear of it later."""
         delivery = Delivery(channel=planned.channel, ref=planned.ref, name=planned.name, next_at_ms=planned.until_ms)
-        self._collect(state, Due(notification.id, delivery, notification), entry, now_ms, DIGEST_REASON)
-        return [_outcome(notification, delivery, Result.RETRY, now_ms, Invalid(DIGEST_REASON, "kept for a digest"))]
+        self._collect(state, Due(notification.id, delivery, notification), entry, now_ms, digests.HELD)
+        return [_outcome(notification, delivery, Result.RETRY, now_ms, Invalid(digests.HELD, "kept for a digest"))]
 
     def tick(self, state: State[Entry], now_ms: int) -> Iterable[Outgoing]:
         """Give up what could not be delivered in time (a day); forget what was delivered long ago."""
@@ -176,40 +126,18 @@ class Outbox:
             if each.step is not Step.PENDING or not each.attempts or not late:
                 continue
             due = Due(key, each, notification)
-            if policy.then == "digest" and not key.startswith(LATE):
+            if policy.then == "digest" and not key.startswith(digests.KEY):
                 failure = Invalid("expired", f"not delivered within {_span(policy)}: told in a digest later")
                 out += self._failed(state, due, each, failure, now_ms)[:1]
-                self._collect(state, due, entry, now_ms, LATE_REASON)
+                self._collect(state, due, entry, now_ms, digests.LATE)
             else:
                 failure = Invalid("expired", f"not delivered within {_span(policy)}")
                 out += self._failed(state, due, each, failure, now_ms)
         return out
 
     def _collect(self, state: State[Entry], due: Due, entry: Entry, now_ms: int, reason: str) -> None:
-        """Put it into the digest of its target; one that is on its way already is made longer."""
-        key = LATE + digest(due.notification.tenant, due.notification.receiver, due.delivery.ref, reason)
-        before = state.get(key)
-        known = before.notification if before is not None else None
-        at_ms = max(now_ms, due.delivery.next_at_ms)
-        delivery = _replace(due.delivery, step=Step.PENDING, attempts=0, refusals=0, next_at_ms=at_ms)
-        if before is not None and known is not None:
-            delivery = before.deliveries[0]
-        alerts = {alert_key(alert.tenant, alert.fingerprint): alert for alert in known.alerts} if known else {}
-        alerts |= {alert_key(alert.tenant, alert.fingerprint): alert for alert in due.notification.alerts}
-        shown = list(alerts.values())[-LATE_ALERTS:]
-        truncated = due.notification.truncated + (known.truncated if known else 0) + len(alerts) - len(shown)
-        told = _replace(
-            due.notification,
-            id=known.id if known else digest(LATE, due.notification.id, due.delivery.ref),
-            group_key=reason,
-            group_labels={},
-            reason=reason,
-            alerts=shown,
-            truncated=truncated,
-            thread="",
-            decided_at_ms=now_ms,
-        )
-        state[key] = _replace(entry, notification=told, deliveries=[delivery], accepted_at_ms=now_ms, done_at_ms=0)
+        key = digests.key_of(due, reason)
+        state[key] = digests.longer(state.get(key), due, entry, now_ms, reason)
         self._opened(state, key)
 
     def due(
@@ -272,11 +200,8 @@ class Outbox:
         if due.key.startswith(REFRESH):
             return self._refreshed(state, due, entry, failure, now_ms, last)
         tried = _replace(current, attempts=current.attempts + 1)
-        if due.key.startswith(LATE) and failure is None and entry.notification != due.notification:
-            # It grew while it was on its way: what came meanwhile is told in another one.
-            rest = _replace(current, attempts=0, refusals=0, next_at_ms=now_ms)
-            grown = _replace(entry.notification or due.notification, id=digest(due.notification.id, LATE))
-            state[due.key] = _replace(entry, notification=grown, deliveries=[rest])
+        if due.key.startswith(digests.KEY) and failure is None and entry.notification != due.notification:
+            state[due.key] = digests.rest(entry, due, now_ms)
             return [_outcome(due.notification, tried, Result.SENT, now_ms)]
         if failure is None:
             _put(state, due.key, entry, _replace(tried, step=Step.SENT), now_ms)

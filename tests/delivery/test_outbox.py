@@ -229,7 +229,8 @@ def test_a_digest_that_grew_while_it_was_sent_is_followed_by_another() -> None:
     state = State[Entry]()
 
     def gives_up(flush: int, now: int) -> None:
-        core.decide(state, record(notification(flush, group=str(flush)), flush, now))
+        made = msgspec.structs.replace(notification(flush, group=str(flush)), alerts=[alert(f"Down{flush}")])
+        core.decide(state, record(made, flush, now))
         (due,) = (each for each in core.due(state, now) if each.notification.flush == flush)
         core.settle(state, due, Retryable("smtp_450"), now)
         core.tick(state, now + 100_000)
@@ -240,6 +241,7 @@ def test_a_digest_that_grew_while_it_was_sent_is_followed_by_another() -> None:
     core.settle(state, first, None, START + 102_000)
     (second,) = core.due(state, START + 102_000)
     assert second.notification.id != first.notification.id
+    assert [each.labels["alertname"] for each in second.notification.alerts] == ["Down2"]
 
 
 def test_what_somebody_wants_later_is_kept_for_one_digest() -> None:
