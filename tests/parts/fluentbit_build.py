@@ -20,10 +20,7 @@ from tests.parts.process import Missing
 TOOLS = ("cmake", "cc", "c++", "bison", "flex")
 PLUGINS = ("IN_TAIL", "IN_KAFKA", "OUT_FORWARD", "OUT_HTTP", "OUT_KAFKA", "OUT_ES", "OUT_NULL", "OUT_STDOUT")
 ON = ("RELEASE", "TLS", "KAFKA", "PARSER", "REGEX", "RECORD_ACCESSOR", "HTTP_SERVER", *PLUGINS)
-OFF = (
-    "DEBUG", "EXAMPLES", "SHARED_LIB", "SQLDB", "LUAJIT", "STREAM_PROCESSOR", "WASM", "CONFIG_YAML", "PROXY_GO", "AWS",
-    "CHUNK_TRACE", "BACKTRACE", "ZIG",
-)  # fmt: skip
+OFF = ("DEBUG", "EXAMPLES", "SHARED_LIB", "SQLDB", "LUAJIT", "WASM", "PROXY_GO", "ZIG")
 UNUSED = ":!lib/sqlite-amalgamation-*"
 """By far the largest file, of what is built without (SQLDB)."""
 BINARY = "bin/fluent-bit"
