@@ -30,6 +30,7 @@ PUBLISHED, DELIVERED = 20_000, 100_000
 BATCH = 1000
 TOPICS = ("logs", "cicd.events", "alerts")
 PROBE_S = 2.0
+MARK = b"\ndata: {"
 
 
 @contextmanager
@@ -89,9 +90,12 @@ class Reader:
         self._thread.start()
 
     def _read(self) -> None:
-        with suppress(OSError, ValueError, http.client.HTTPException):
+        rest = b""
+        with suppress(OSError, ValueError, AttributeError, http.client.HTTPException):
             while piece := self._reply.read1(1 << 16):
-                self.events += piece.count(b"\ndata: {")
+                whole = rest + piece
+                self.events += whole.count(MARK)
+                rest = whole[-(len(MARK) - 1) :]  # a mark may be cut in two
 
     def close(self) -> None:
         self._connection.close()
