@@ -34,9 +34,9 @@ log = structlog.get_logger(__name__)
 WRONG_SETTINGS = 2
 """The exit code of one that will never start as it is set."""
 LOOK_S = 0.1
-SILENT_S = 60.0
+SILENT_S = 120.0
 """One that tells nothing for so long hangs, and is killed."""
-LATE_S = 5.0
+LATE_S = 15.0
 STOP_S = 10.0
 NOT_YET = Told(waiting=["forward"])
 

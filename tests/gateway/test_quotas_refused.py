@@ -17,6 +17,7 @@ from streams.settings import Kafka, Quota
 from tests.gateway.serving import Served, serving
 from tests.parts.local import until
 
+pytestmark = pytest.mark.timeout(300)
 QUOTA = Quota(name="refused-over-http", namespace="over-*", bytes_per_day=10, hard=True)
 
 

@@ -8,6 +8,7 @@ import threading
 from urllib.parse import urlencode
 
 import orjson
+import pytest
 
 from tests.gateway.serving import Served, eventually
 
@@ -71,6 +72,7 @@ def _unchunked(data: bytes) -> bytes:
     return out
 
 
+@pytest.mark.timeout(300)
 def test_a_tail_that_is_cut_anywhere_has_each_record_once(served: Served) -> None:
     chance = random.Random(20261124)
     browser = Browser(served, urlencode({"q": "payment", "namespace": "resumed"}))
