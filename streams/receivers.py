@@ -26,6 +26,9 @@ _APPRISE_SCHEMES = {
 }  # fmt: skip
 _OUR_WEBHOOK = frozenset({"format", "signing_secrets", "signing_secret_files"})
 
+_HTTP = frozenset({"follow_redirects", "enable_http2"})
+"""Fields of an `http_config` that change nothing here."""
+
 
 class Shared(NamedTuple):
     """What receivers take from the rest of the configuration. `smtp`, `slack`: fields of `global`, without prefix."""
@@ -80,6 +83,8 @@ def _refuse_kind(node: Node, kind: str) -> None:
     service = kind.removesuffix("_configs")
     if service in _APPRISE_SCHEMES:
         node.fail(f"not supported: write `apprise_configs: [{{url: '{_APPRISE_SCHEMES[service]}://...'}}]` instead")
+    elif service == "wechat":
+        node.fail("not supported: write `wecom_configs: [{url: ...}]`, the webhook of a group's robot, instead")
     else:
         node.fail("not supported; there are email_configs, webhook_configs, apprise_configs and alertmanager_configs")
 
@@ -199,7 +204,10 @@ def _authorization(fields: dict[str, Node], files: Files) -> str:
         return ""
     node = fields["http_config"]
     config = node.fields()
-    _known(config, {"authorization", "basic_auth", "bearer_token", "bearer_token_file"})
+    _known(config, {"authorization", "basic_auth", "bearer_token", "bearer_token_file"} | {*_HTTP})
+    for name in _HTTP & config.keys():
+        if config[name].flag() and name == "follow_redirects":
+            config[name].fail("redirects are not followed: write where they lead")
     found = []
     if "authorization" in config:
         inner = config["authorization"].fields()

@@ -49,7 +49,7 @@ receivers:
     webhook_configs:
       - url: https://u:hunter2@pager.test:9/s3cret?t=s3cret
         max_alerts: 7
-        http_config: {authorization: {credentials: s3cret}}
+        http_config: {authorization: {credentials: s3cret}, enable_http2: true, follow_redirects: false}
       - url_file: url
         http_config: {basic_auth: {username: me, password_file: pw}}
     apprise_configs: [{url: 'slack://s3cret', send_resolved: false}]
@@ -156,6 +156,14 @@ def test_amtool_reads_what_is_shown(good: AlertingConfig, tmp_path: Path) -> Non
         (
             "receivers:\n- name: a\n  pagerduty_configs: [{}]",
             ":3: receivers[0].pagerduty_configs: not supported: write `apprise_c",
+        ),
+        (
+            "receivers:\n- name: a\n  wechat_configs: [{}]",
+            ":3: receivers[0].wechat_configs: not supported: write `wecom",
+        ),
+        (
+            "receivers:\n- name: a\n  webhook_configs:\n  - {url: 'http://x', http_config: {follow_redirects: true}}",
+            ".http_config.follow_redirects: redirects are not followed",
         ),
         ("receivers:\n- name: a\n  carrier_pigeon: [{}]", ":3: receivers[0].carrier_pigeon: not supported; there are"),
         (

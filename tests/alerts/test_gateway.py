@@ -492,6 +492,24 @@ SILENCE = {
 }
 BACKWARDS = {"labels": {"a": "b"}, "startsAt": "2030-01-01T00:00:00Z", "endsAt": "2029-01-01T00:00:00Z"}
 DEEP = b'[{"labels": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}]"
+CHANGES: list[dict[str, Any]] = [
+    {"matchers": []},
+    {"matchers": None},
+    {"matchers": [{"name": "", "value": "b", "isRegex": False}]},
+    {"matchers": [{"name": "a", "value": "(", "isRegex": True}]},
+    {"matchers": [{"name": "a", "value": "(?=x)", "isRegex": True}]},
+    {"matchers": [{"name": "a", "value": "", "isRegex": False}]},
+    {"matchers": [{"name": "a", "value": ".*", "isRegex": True}]},
+    {"matchers": [{"name": "a", "value": 7, "isRegex": False}]},
+    {"matchers": [{"name": "a", "value": "b"}]},
+    {"startsAt": "2099-01-02T00:00:00Z"},
+    {"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"},
+    {"startsAt": ""},
+    {"endsAt": "never"},
+    {"createdBy": None},
+    {"id": "not-an-id"},
+    {"id": "00000000-0000-0000-0000-000000000000"},
+]
 BAD: list[tuple[str, str, Any]] = [
     *(("POST", "/api/v2/alerts", body) for body in (b"", b"null", b"{", b'"x"', b"[null]", b"[[]]", b"\xff\xfe", DEEP)),
     ("POST", "/api/v2/alerts", b'[{"labels": {"a": "\xff\xfe"}}]'),
@@ -505,27 +523,7 @@ BAD: list[tuple[str, str, Any]] = [
     ("POST", "/api/v2/alerts", [BACKWARDS]),
     ("POST", "/api/v2/alerts", [{"labels": {f"l{i}": "x" for i in range(10_000)}}]),
     ("POST", "/api/v2/alerts", [{"labels": {"a": "x\x00\u2028"}}]),
-    *(
-        ("POST", "/api/v2/silences", SILENCE | change)
-        for change in (
-            {"matchers": []},
-            {"matchers": None},
-            {"matchers": [{"name": "", "value": "b", "isRegex": False}]},
-            {"matchers": [{"name": "a", "value": "(", "isRegex": True}]},
-            {"matchers": [{"name": "a", "value": "(?=x)", "isRegex": True}]},
-            {"matchers": [{"name": "a", "value": "", "isRegex": False}]},
-            {"matchers": [{"name": "a", "value": ".*", "isRegex": True}]},
-            {"matchers": [{"name": "a", "value": 7, "isRegex": False}]},
-            {"matchers": [{"name": "a", "value": "b"}]},
-            {"startsAt": "2099-01-02T00:00:00Z"},
-            {"startsAt": "2020-01-01T00:00:00Z", "endsAt": "2020-01-02T00:00:00Z"},
-            {"startsAt": ""},
-            {"endsAt": "never"},
-            {"createdBy": None},
-            {"id": "not-an-id"},
-            {"id": "00000000-0000-0000-0000-000000000000"},
-        )
-    ),
+    *(("POST", "/api/v2/silences", SILENCE | change) for change in CHANGES),
     ("POST", "/api/v2/silences", b'{"comment": "\xff"'),
     ("GET", "/api/v2/alerts?filter=%28", None),
     ("GET", "/api/v2/alerts?filter=a%3D~%22%28%22", None),

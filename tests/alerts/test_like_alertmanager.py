@@ -93,6 +93,8 @@ class Dice:
             route["group_by"] = rng.choice([["a"], ["b", "a"], ["..."], [], ["scenario", "c"]])
         if rng.random() < 0.4:
             route["group_interval"] = f"{rng.choice([1, 2]) * BEAT_MS}ms"
+        if rng.random() < 0.3:
+            route["group_wait"] = f"{3 * HALF_MS}ms"
         if rng.random() < 0.5:
             route["repeat_interval"] = rng.choice([f"{3 * HALF_MS}ms", f"{5 * HALF_MS}ms", "1h"])
         if rng.random() < 0.2:
@@ -243,6 +245,8 @@ def _theirs(seed: int) -> Run:
                 _post(url, step, number)
                 stalled |= clock() - number * BEAT_MS > STALLED_MS
             time.sleep(1.6 * BEAT_MS / 1000)
+    # All groups are told halfway between beats.
+    stalled |= any(abs(note[0] % BEAT_MS - HALF_MS) > STALLED_MS for notes in told.values() for note in notes)
     return Run(text, steps, dict(told), at, stalled)
 
 
