@@ -144,6 +144,8 @@ class RuleTest(Event, frozen=True, kw_only=True):
     name: str
     records: tuple[tuple[int, dict[str, Any]], ...] = ()
     """(ms since the test begins, record), in order of time."""
+    inputs: tuple[str, ...] = ()
+    """The topic of each of them; empty: the rule's first."""
     alerts: tuple[Expected, ...] = ()
     line: int = 0
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from schemas.alerts import Alert
+from schemas.alerts import NO_TENANT, Alert
 from schemas.base import encode
 from schemas.rule_document import Expected, Rule, RuleTest
 from streams.record import Record
 from streams.rules.alert import duration
+from streams.rules.inputs import INPUTS
 from streams.yaml_nodes import Node
 
 START_MS = 1_767_607_200_000
@@ -24,7 +25,7 @@ def tests_of(node: Node) -> tuple[RuleTest, ...]:
 
 def _test(node: Node, number: int) -> RuleTest:
     fields = node.known(TESTED)
-    records: list[tuple[int, dict[str, Any]]] = []
+    records: list[tuple[int, dict[str, Any], str]] = []
     for item in fields["records"].items() if "records" in fields else ():
         records += _records(item)
         if len(records) > MAX_RECORDS:
@@ -35,15 +36,19 @@ def _test(node: Node, number: int) -> RuleTest:
             node.fail(f"expected {name}: a list" + (", [] for none" if name == "alerts" else ""))
     return RuleTest(
         name=fields["name"].text() if "name" in fields else f"test {number}",
-        records=tuple(sorted(records, key=lambda each: each[0])),
+        records=tuple((at_ms, record) for at_ms, record, _ in sorted(records, key=lambda each: each[0])),
+        inputs=tuple(topic for _, _, topic in sorted(records, key=lambda each: each[0])),
         alerts=tuple(_expected(item) for item in fields["alerts"].items()) if "alerts" in fields else (),
         line=node.line,
     )
 
 
-def _records(node: Node) -> list[tuple[int, dict[str, Any]]]:
-    """One record, or the same one `times` times, `every` so often."""
-    fields = node.known(("at", "times", "every", "record"))
+def _records(node: Node) -> list[tuple[int, dict[str, Any], str]]:
+    """One record, or the same one `times` times, `every` so often; of the rule's (first) input, or of the one named."""
+    fields = node.known(("at", "times", "every", "input", "record"))
+    topic = fields["input"].text() if "input" in fields else ""
+    if topic and topic not in INPUTS:
+        fields["input"].fail(f"expected one of {', '.join(INPUTS)}")
     at_ms = fields["at"].duration_ms() if "at" in fields else 0
     every_ms = fields["every"].duration_ms() if "every" in fields else 1000
     times = fields["times"].number() if "times" in fields else 1
@@ -54,7 +59,7 @@ def _records(node: Node) -> list[tuple[int, dict[str, Any]]]:
     if times > MAX_RECORDS:
         fields["times"].fail(f"expected at most {MAX_RECORDS}")
         return []
-    return [(at_ms + turn * every_ms, record) for turn in range(times)]
+    return [(at_ms + turn * every_ms, record, topic) for turn in range(times)]
 
 
 def _expected(node: Node) -> Expected:
@@ -73,10 +78,26 @@ def records_of(rule: Rule, test: RuleTest) -> list[Record]:
     """As they would come from Kafka."""
     out = []
     for number, (at_ms, record) in enumerate(test.records):
-        time_ms = START_MS + at_ms
-        value = {"id": f"test-{number}", "time_ms": time_ms} | record if rule.input == "kube.events" else record
-        out.append(Record(rule.input, 0, number, f"test-{number}".encode(), encode(value), time_ms))
+        time_ms, id_ = START_MS + at_ms, f"test-{number}"
+        topic = (test.inputs[number] if test.inputs else "") or rule.input
+        value = _OWN.get(topic, _timed)(id_, time_ms) | record
+        out.append(Record(topic, 0, number, id_.encode(), encode(value), time_ms))
     return out
+
+
+def _timed(id_: str, time_ms: int) -> dict[str, Any]:
+    return {"id": id_, "time_ms": time_ms}
+
+
+_OWN: dict[str, Callable[[str, int], dict[str, Any]]] = {
+    "logs": lambda _id, _ms: {},
+    "kube.audit": lambda id_, ms: {"auditID": id_, "stage": "ResponseComplete", "time_ms": ms},
+    "alerts": lambda id_, ms: {
+        "fingerprint": id_, "tenant": NO_TENANT, "source": "test", "starts_at_ms": ms, "observed_at_ms": ms,
+    },
+    "alerts.state": lambda id_, ms: {"episode": id_, "seq": 1, "updated_at_ms": ms},
+}  # fmt: skip
+"""What a record has by itself: an id and a time."""
 
 
 class Episode(NamedTuple):

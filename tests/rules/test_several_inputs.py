@@ -10,6 +10,7 @@ import pytest
 from schemas.base import encode
 from schemas.rules import Mark
 from streams.record import Record
+from streams.rules.cases import START_MS, compared, episodes_of, records_of
 from streams.rules.clock import Clock, heard, together
 from streams.rules.document import parse_document
 from streams.rules.rehearsal import CALM, ROUGH, rehearsed
@@ -188,3 +189,36 @@ HEAD = "groups:\n- name: g\n  rules:\n  - alert: A\n"
 def test_what_may_not_be_written(text: str, said: str) -> None:
     _, errors = parse_document(HEAD + "".join(f"    {line}\n" for line in text.split("|")), "r.yaml")
     assert any(said in error for error in errors), errors
+
+
+TESTED = """\
+groups:
+- name: g
+  rules:
+  - alert: DeniedThenCrash
+    type: sequence
+    level: namespace
+    steps:
+      - {input: kube.audit, where: responseStatus.code == 403}
+      - {input: logs, where: 'log.contains("crash")'}
+    within: 10s
+    keep_firing_for: 5s
+    tests:
+      - records:
+          - {at: 1s, input: kube.audit, record: {objectRef: {namespace: shop}, responseStatus: {code: 403}}}
+          - {at: 5s, input: logs, record: {log: a crash, kubernetes: {namespace_name: shop}}}
+          - {at: 60s, input: logs, record: {log: a crash, kubernetes: {namespace_name: shop}}}
+        alerts: [{from: 5s, until: 10s, labels: {namespace: shop}}]
+"""
+
+
+def test_its_tests_name_the_topic_of_each_record() -> None:
+    rules = rule_set(TESTED)
+    (rule,) = rules.rules.values()
+    records = records_of(rule, rule.tests[0])
+    assert [record.topic for record in records] == ["kube.audit", "logs", "logs"]
+    for disturbance in (CALM, ROUGH):
+        alerts = rehearsed(rules, records, START_MS + 600_000, 3, disturbance)
+        assert compared(rule.tests[0], episodes_of(alerts)) == []
+    _, errors = parse_document(TESTED.replace("input: logs, record", "input: log, record"), "r.yaml")
+    assert "records[1].input: expected one of logs" in errors[0]
