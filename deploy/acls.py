@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import yaml
@@ -73,6 +74,7 @@ def users() -> list[User]:
             _reads([name for name in topics if name not in state]),
             _writes(published, by_gateway, letters, [t.name for t in topics.values() if t.dead_letters]),
             own_groups,
+            Rule("group", ("*",), ("Describe",)),
             Rule("cluster", (), ("Describe",)),
         )),
         reader("guest-reader", ["notifications", "notifications.outcomes", "alerts.state"]),
@@ -137,7 +139,7 @@ def _arguments(rule: Rule) -> str:
         return " ".join([*out, "--cluster"])
     if rule.prefixed:
         out += ["--resource-pattern-type", "prefixed"]
-    return " ".join([*out, *(word for name in rule.names for word in (f"--{rule.kind}", name))])
+    return " ".join([*out, *(word for name in rule.names for word in (f"--{rule.kind}", quote(name)))])
 
 
 def manifests() -> str:

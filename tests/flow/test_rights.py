@@ -28,7 +28,7 @@ from tests.parts.broker import broker
 from tests.parts.local import COMMAND, ROOT, until
 from tests.parts.process import Process, answers, folder, free_ports, program, run, running
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1500)]
 
 USERS = {user.name: secrets.token_urlsafe(12) for user in acls.users()} | {"nobody": "nobody-password"}
 PARTS = ("eventsphere-topics", "eventsphere-gateway", "eventsphere-worker", "eventsphere-sources")
@@ -62,8 +62,9 @@ def platform() -> Iterator[Platform]:
         kafka = stack.enter_context(_telling_broker())
         _run_the_script(kafka)
         base = stack.enter_context(folder("rights"))
-        gateway, forward, *metrics = free_ports(4)
+        gateway, forward, mails, *metrics = free_ports(5)
         common = {"DATA_DIR": str(base), "GATEWAY__PORT": str(gateway), "FORWARD__PORT": str(forward)}
+        common["MAILBOX__PORT"] = str(mails)
         env = {user: _environment(kafka, user, common) for user in PARTS}
         _run(env["eventsphere-topics"], "topics", "apply")
         for user, port in (("worker", metrics[0]), ("sources", metrics[1]), ("gateway", gateway)):
@@ -119,7 +120,7 @@ def _run_the_script(part: Broker) -> None:
     script = ROOT / acls.FOLDER / acls.SCRIPT
     tool = f"{_java()} org.apache.kafka.tools.AclCommand"
     servers = part.kafka.bootstrap_servers
-    run(["sh", script, "--bootstrap-server", servers, "--command-config", admin], timeout_s=400, KAFKA_ACLS=tool)
+    run(["sh", script, "--bootstrap-server", servers, "--command-config", admin], timeout_s=900, KAFKA_ACLS=tool)
 
 
 def _kafka(part: Broker, user: str) -> Kafka:
