@@ -81,19 +81,20 @@ def state(count: int = WINDOWS) -> dict[str, Any]:
         with worker(part.kafka, STATE, Path(name), ["evaluate-windows"]) as (process, empty_s):
             base_mib = _mib(process)
             records = list(_matches(count, time.time_ns() // 1_000_000))
-            began = time.monotonic()
+            began, cpu_s = time.monotonic(), _cpu_s(process)
             asyncio.run(_send(part.kafka, records))
             until(lag.records, lambda left: left == 0, within_s=600, every_s=0.05)
-            written_s = time.monotonic() - began
+            written_s, written_cpu_s = time.monotonic() - began, _cpu_s(process) - cpu_s
             first_mib = _mib(process)
         with worker(part.kafka, STATE, Path(name), ["evaluate-windows"]) as (process, restored_s):
-            entries = (Path(name) / "worker.log").read_text("utf-8").count("keyed.loaded")
-            restored_mib = _mib(process)
+            restored_mib, restored_cpu_s = _mib(process), _cpu_s(process)
         lag.close()
     mib = round(max(first_mib, restored_mib))
     return {
         "windows": count, "base_mib": round(base_mib), "mib": mib, "written_s": round(written_s, 1),
-        "restored_s": round(restored_s, 1), "empty_s": round(empty_s, 1), "loads": entries,
+        "written_cpu_s": round(written_cpu_s, 1),
+        "restored_s": round(restored_s, 1),
+        "restored_cpu_s": round(restored_cpu_s, 1), "empty_s": round(empty_s, 1),
         "ok": mib <= MAX_MIB and written_s <= MAX_S and restored_s <= MAX_S,
     }  # fmt: skip
 
@@ -133,6 +134,11 @@ async def _send(kafka: Kafka, records: Sequence[Outgoing]) -> None:
             await producer.send(records[start : start + 5000])
     finally:
         await producer.close()
+
+
+def _cpu_s(process: Process) -> float:
+    times = psutil.Process(process.pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _mib(process: Process) -> float:

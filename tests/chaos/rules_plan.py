@@ -77,8 +77,8 @@ def of_alerts(alerts: Iterable[Alert]) -> set[Episode]:
 
 class Verdict(NamedTuple):
     """`lost`, `strange`: episodes of the undisturbed run alone, and of the disturbed one alone; `crooked`: alerts whose
-    states did not follow each other one by one; `untold`: alerts of whose last state no decision speaks (of episodes
-    between two flushes of a group, only the last is told); `missing`: notifications decided and not delivered;
+    states did not follow each other one by one; `untold`: alerts of whose last state no decision speaks (one that
+    came and went between two flushes of its group changes nothing, to Alertmanager too); `missing`: notifications decided and not delivered;
     `doubles`: delivered more than once, each time counted; `unknown`: delivered, and nobody decided."""
 
     kills: int
@@ -149,7 +149,7 @@ def _untold(states: Sequence[AlertState], decisions: Iterable[Notification]) -> 
     return sorted(
         f"{print_} {state.labels.get('alertname')}"
         for print_, state in last.items()
-        if print_ not in told or (told[print_][1].episode, told[print_][1].state) != (state.episode, state.state)
+        if print_ not in told or told[print_][1].state is not state.state
     )
 
 
