@@ -29,6 +29,7 @@ from streams.views import View
 log = structlog.get_logger(__name__)
 
 REMEMBERED = 100
+SLOTS = 10
 TRIES, BETWEEN_S = 3, 2.0
 
 
@@ -54,6 +55,7 @@ class Watch:
         self._clock = clock
         self._new_id = new_id
         self._sent: dict[str, int] = {}
+        self._count = 0
         self._beats: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._started_ms = clock()
@@ -75,7 +77,9 @@ class Watch:
     async def send(self) -> None:
         """Let one go. One that could not be sent is one that does not arrive."""
         now_ms = self._clock()
-        one = Canary(id=self._new_id(), time_ms=now_ms, cluster=self._cluster)
+        self._count += 1
+        slot = str(self._count % SLOTS)
+        one = Canary(id=self._new_id(), time_ms=now_ms, slot=slot, cluster=self._cluster)
         self._sent[one.id] = now_ms
         while len(self._sent) > REMEMBERED:
             del self._sent[next(iter(self._sent))]

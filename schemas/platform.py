@@ -57,6 +57,8 @@ class Canary(Event, frozen=True, kw_only=True):
 
     id: str
     time_ms: int
+    slot: str = ""
+    """Those that follow each other are different alerts: one need not be over before the next is told."""
     cluster: str = ""
 
 
