@@ -121,7 +121,7 @@ def test_what_is_refused_says_where_and_what_is_expected(text: str, at: int, say
     assert problem.value.at == at
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(conditions, records)
 def test_both_ways_to_evaluate_mean_the_same(text: str, record: dict[str, Any]) -> None:
     for tree in trees_of([text]):

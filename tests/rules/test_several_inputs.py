@@ -109,7 +109,7 @@ def test_counting_records_of_both() -> None:
     assert ("Either", 3_000) in found(told)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 16))])
 def test_the_same_alerts_however_the_topics_are_read(seed: int) -> None:
     rng = random.Random(seed)
     records = []
