@@ -93,8 +93,11 @@ class Alerts:
         return {(a.fingerprint, a.starts_at_ms, a.ends_at_ms) for a in self.about(*names) if a.ends_at_ms}
 
 
-KILL = "  - {alert: Kill, input: logs, where: 'log.contains(\"Kill failed\")', level: pod, count: 3, within: 4s}\n"
-ALL = (*TYPES, "Kill")
+KILL = """\
+  - {alert: Kill, input: logs, where: 'log.contains("Kill failed")', level: pod, count: 3, within: 4s}
+  - {alert: Any, input: logs, where: 'log.contains("Kill failed") && v == 3', level: pod, keep_firing_for: 5s}
+"""
+ALL = (*TYPES, "Kill", "Any")
 
 
 @pytest.mark.timeout(300)
