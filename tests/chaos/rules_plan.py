@@ -77,9 +77,9 @@ def of_alerts(alerts: Iterable[Alert]) -> set[Episode]:
 
 class Verdict(NamedTuple):
     """`lost`, `strange`: episodes of the undisturbed run alone, and of the disturbed one alone; `crooked`: alerts whose
-    states did not follow each other one by one; `untold`: alerts of whose last state no decision speaks (one that
-    came and went between two flushes of its group changes nothing, to Alertmanager too); `missing`: notifications decided and not delivered;
-    `doubles`: delivered more than once, each time counted; `unknown`: delivered, and nobody decided."""
+    states did not follow each other one by one; `untold`: alerts of whose last state no decision speaks (one that came
+    and went between two flushes of its group changes nothing, to Alertmanager too); `missing`: notifications decided
+    and not delivered; `doubles`: delivered more than once, each time counted; `unknown`: delivered, never decided."""
 
     kills: int
     episodes: int
