@@ -26,6 +26,8 @@ from streams.gotemplates.printing import kind_of
 
 MAX_STEPS = 100_000
 """Nodes and calls one rendering may take."""
+CHARACTERS = 16
+"""That many that a function handles cost as much as a step."""
 MAX_CALLS = 50
 """Templates within templates."""
 _NOTHING: Any = object()
@@ -155,7 +157,11 @@ class Interpreter:
         if isinstance(first, Function):
             if first.name in ("and", "or"):
                 return self._choice(first.name, rest, last, dot, variables)
-            return call(first.name, arguments())
+            given = arguments()
+            self._charge(given)
+            value = call(first.name, given)
+            self._charge([value])
+            return value
         if isinstance(first, Field):
             return follow(dot, first.names, arguments())
         if isinstance(first, Variable):
@@ -179,6 +185,14 @@ class Interpreter:
 
     def _operand(self, operand: Operand, dot: object, variables: dict[str, Any]) -> Any:
         return self._command(Command((operand,), operand.line), _NOTHING, dot, variables)
+
+    def _charge(self, values: Sequence[Any]) -> None:
+        """What a function is given and gives costs steps too: it looks at all of it."""
+        for value in values:
+            if isinstance(value, str | list | dict):
+                self._steps += len(value) // CHARACTERS
+                if isinstance(value, list):
+                    self._charge([each for each in value if isinstance(each, str)])
 
     def _step(self, line: int) -> None:
         self._steps += 1

@@ -59,6 +59,7 @@ TEXT, HTML = ((CASES / f"{kind}.txt").read_text("utf-8").splitlines() for kind i
 FILES = """{{ define "filed" }}file:{{ .Status }}{{ end }}
 {{ define "list" }}{{ range . }}{{ .Labels.alertname }} {{ end }}{{ end }}"""
 LOOP = "{{ range $.Alerts }}"
+START, DOUBLE = "{{ $x := `aaaaaaaaaaaaaaaa` }}", "{{ $x = print $x $x }}"
 
 
 def dot() -> Data:
@@ -189,11 +190,13 @@ def test_what_is_wrong_is_named_with_its_line(text: str, complaint: str) -> None
         ("{{ .Status `x` }}", "is no method", True),
         ("{{ index .Alerts 0 }}", "a whole Alert cannot be written", False),
         ("{{ define `a` }}{{ template `a` . }}{{ end }}{{ template `a` . }}", "more than 50 templates", True),
-        ("{{ $x := `aaaaaaaaaa` }}" + "{{ $x = print $x $x $x $x }}" * 20, "gives more than 1024 Ki", False),
+        (LOOP * 12 + "x" * 1000 + "{{ end }}" * 12, "gives more than 1024 Ki", False),
+        (START + DOUBLE * 20, "takes more than 100000 steps", False),
         (
             LOOP * 16 + "{{ len $.Status }}" + "{{ end }}" * 16,
             "takes more than 100000 steps", False,
         ),
+        (START + DOUBLE * 15 + LOOP * 12 + "{{ len (title $x) }}" + "{{ end }}" * 12, "takes more than 100000 steps", False),
     ],
 )  # fmt: skip
 def test_what_cannot_be_rendered_ends_with_its_reason(text: str, complaint: str, final: bool) -> None:
