@@ -54,7 +54,7 @@ class _Window:
     def __init__(self, since_ms: int) -> None:
         self.since_ms = since_ms
         self.records = 0
-        self.cpu_us: Counter[Key] = Counter()
+        self.cpu_us: defaultdict[Key, float] = defaultdict(float)
         self.matches: Counter[Key] = Counter()
         self.groups: defaultdict[Key, set[str]] = defaultdict(set)
         self.errors: Counter[Key] = Counter()
