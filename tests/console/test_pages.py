@@ -20,7 +20,18 @@ from streams.record import Record
 from streams.sinks.index.port import Kind
 from tests.gateway.serving import Served, eventually
 
-PAGES = ("/", "/logs", "/events", "/alerts", "/rules", "/notifications", "/mailbox", "/topics", "/topics/logs", "/dead-letters")
+PAGES = (
+    "/",
+    "/logs",
+    "/events",
+    "/alerts",
+    "/rules",
+    "/notifications",
+    "/mailbox",
+    "/topics",
+    "/topics/logs",
+    "/dead-letters",
+)
 
 
 @pytest.fixture
