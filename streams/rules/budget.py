@@ -59,6 +59,11 @@ class _Window:
         self.groups: defaultdict[Key, set[str]] = defaultdict(set)
         self.errors: Counter[Key] = Counter()
 
+    def forget(self, key: Key) -> None:
+        """It begins anew when it comes back."""
+        for counted in (self.cpu_us, self.matches, self.groups, self.errors):
+            counted.pop(key, None)
+
 
 class Budget:
     """`cpu_s()`: CPU seconds of this thread. `quarantined`: the rules put aside now."""
@@ -112,6 +117,7 @@ class Budget:
             return None
         for reason, detail in self._over(key, window, now_ms):
             until_ms = now_ms + int(self._limits.quarantine_s * 1000)
+            window.forget(key)
             found = self.quarantined[key] = Quarantined(rule, reason, detail, now_ms, until_ms)
             return found
         return None

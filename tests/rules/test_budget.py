@@ -112,6 +112,14 @@ def test_it_comes_back_after_a_while_or_changed() -> None:
     assert budget.quarantined == {}
 
 
+def test_it_begins_anew_when_it_comes_back_within_the_window() -> None:
+    budget = Budget(LIMITS.model_copy(update={"quarantine_s": 1.0}), lambda: 0.0)
+    matcher = Matcher(INPUTS["logs"], [LOUD])
+    assert budget.took("logs", matcher, Taken([], 0, [(0, f"g{n}") for n in range(31)]), 0)
+    assert budget.back({LOUD.key: LOUD.hash}, 1000)
+    assert budget.took("logs", matcher, Taken([], 0, [(0, "one more")]), 1001) == []
+
+
 def test_its_alert_ends_by_itself_when_it_comes_back() -> None:
     each = Quarantined(LOUD, Reason.GROUPS, "had many groups", 1000, 61_000)
     found = alert(each, "w1", "c")
