@@ -11,7 +11,7 @@ from schemas.catalogue import catalogue
 ADMIN = "*"
 _SCOPE = re.compile(r"\*|[a-z]+:(?:read|write|\*)|topics:(?:\*|[a-z0-9.-]+):(?:read|write|\*)")
 KNOWN = frozenset(
-    {"alerts", "audit", "dlq", "events", "gaps", "ledger", "logs", "mailbox", "metrics", "notifications"}
+    {"alerts", "audit", "connectors", "dlq", "events", "gaps", "ledger", "logs", "mailbox", "metrics", "notifications"}
     | {"pipelines", "rules", "silences", "status", "tokens", "topics", "traces"}
 )
 

@@ -114,7 +114,7 @@ def connect(kafka: Kafka, *, jdbc: bool = False) -> Iterator[Connect]:
             str(config),
         ]
         worker = Process("connect", command, base / "connect.log")
-        with running(worker, answers(f"http://127.0.0.1:{port}/connectors"), 120):
+        with running(worker, answers(f"http://127.0.0.1:{port}/connectors"), 300):
             yield Connect(f"http://127.0.0.1:{port}")
 
 
