@@ -1,8 +1,8 @@
 """The canary: an alert of our own that makes the whole way, from a topic through rule, state, route and delivery.
 
-`platform.canary` -> rule EventsphereCanary (deploy/rules/own-canary.yaml) -> `alerts` -> `alerts.state` -> `alerts.routes`
--> `notifications` -> channel `canary` -> `platform.trips`. Its alert belongs to a tenant nobody is of: it is in no
-list, no silence covers it, and its route is the first of every configuration without being written there.
+`platform.canary` -> rule EventsphereCanary (deploy/rules/own-canary.yaml) -> `alerts` -> `alerts.state` ->
+`alerts.routes` -> `notifications` -> channel `canary` -> `platform.trips`. Its alert belongs to a tenant nobody is of:
+it is in no list, no silence covers it, and its route is the first of every configuration without being written there.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class _Shape:
             if path not in self._paths and all(
                 isinstance(each[len(path)], str) for each in self._paths if self._below(each, path)
             ):
-                kind = self._struct(path, [], {}) | None | bool | int | float | str | list  # type: ignore[operator]
+                kind = self._struct(path, [], {}) | None | bool | int | float | str | list
             self.names[path] = f"field{number}"
             fields.append((f"field{number}", kind, MISSING))
             rename[f"field{number}"] = str(key)

@@ -44,7 +44,7 @@ class Clock:
 def watching(url: str = "", **more: object) -> tuple[Watch, Bus, Clock]:
     bus, clock, ids = Bus(), Clock(), iter(f"id-{n}" for n in range(1000))
     section = CanarySettings.model_validate({"every_s": 60, "late_s": 120, "heartbeat_url": url})
-    settings = Settings(canary=section, **more)  # type: ignore[arg-type]
+    settings = Settings(canary=section, **more)
     return Watch(settings, bus, clock, lambda: next(ids)), bus, clock  # type: ignore[arg-type]
 
 

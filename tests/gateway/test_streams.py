@@ -242,7 +242,8 @@ AWAY_S, RATE = 2.0, 500
 
 @pytest.mark.parametrize("away_s", [AWAY_S, pytest.param(60.0, marks=[pytest.mark.long, pytest.mark.timeout(300)])])
 def test_a_consumer_that_was_away_under_load_misses_none(served: Served, away_s: float) -> None:
-    ending, sent = threading.Event(), []
+    ending = threading.Event()
+    sent: list[int] = []
 
     def load() -> None:
         while not ending.wait(0.1):

@@ -165,8 +165,10 @@ def test_a_cycle_over_files_is_refused_and_the_other_rules_go_on(tmp_path: Path)
     (tmp_path / "alerts.yaml").write_text(text, "utf-8")
     (file,) = checked(tmp_path)
     assert file.errors == [
-        f"{tmp_path}/alerts.yaml:4: where: its alerts would match again: Many -> Calm -> Many; "
-        'leave them out: labels.alertname != "Many"'
+        (
+            f"{tmp_path}/alerts.yaml:4: where: its alerts would match again: Many -> Calm -> Many; "
+            'leave them out: labels.alertname != "Many"'
+        )
     ]
     loader = Loader(str(tmp_path))
     rules = loader.load()
