@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,9 +59,16 @@ class Connect:
         """Make a connector; returns what the REST API answers."""
         body = json.dumps({"name": name, "config": config}).encode()
         request = urllib.request.Request(f"{self.url}/connectors", body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            result: dict[str, Any] = json.load(reply)
-            return result
+        for left in reversed(range(60)):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as reply:
+                    result: dict[str, Any] = json.load(reply)
+                    return result
+            except urllib.error.HTTPError as error:
+                if error.code != 409 or not left:  # while it rebalances it takes nothing
+                    raise
+                time.sleep(0.5)
+        raise AssertionError
 
     def state(self, name: str) -> str:
         with urllib.request.urlopen(f"{self.url}/connectors/{name}/status", timeout=20) as reply:
