@@ -2,7 +2,7 @@
 
     make fluent-bit SOURCE=~/src/fluent-bit        # a checkout, or a (bare) git repository
 
-Needs cmake, a C compiler, bison, flex and the headers of OpenSSL and libyaml: it says which of them is missing.
+Needs cmake, a C compiler, bison, flex and the headers of OpenSSL, libyaml and SQLite: it says which of them is missing.
 """
 
 from __future__ import annotations
@@ -19,10 +19,20 @@ from tests.parts.process import Missing
 
 TOOLS = ("cmake", "cc", "c++", "bison", "flex")
 PLUGINS = ("IN_TAIL", "IN_KAFKA", "OUT_FORWARD", "OUT_HTTP", "OUT_KAFKA", "OUT_ES", "OUT_NULL", "OUT_STDOUT")
-ON = ("RELEASE", "TLS", "KAFKA", "PARSER", "REGEX", "RECORD_ACCESSOR", "HTTP_SERVER", *PLUGINS)
-OFF = ("DEBUG", "EXAMPLES", "SHARED_LIB", "SQLDB", "LUAJIT", "WASM", "PROXY_GO", "ZIG")
+ON = (
+    "RELEASE",
+    "TLS",
+    "KAFKA",
+    "PARSER",
+    "REGEX",
+    "RECORD_ACCESSOR",
+    "HTTP_SERVER",
+    "PREFER_SYSTEM_LIB_SQLITE",
+    *PLUGINS,
+)
+OFF = ("DEBUG", "EXAMPLES", "SHARED_LIB", "LUAJIT", "WASM", "PROXY_GO", "ZIG")
 UNUSED = ":!lib/sqlite-amalgamation-*"
-"""By far the largest file, of what is built without (SQLDB)."""
+"""By far the largest file: the system's library is taken."""
 BINARY = "bin/fluent-bit"
 
 
