@@ -20,6 +20,8 @@ MARGIN = 8
 AGENT = re.compile(r"[a-z]+(?:-[a-z]+)+")
 LEFT_OUT = frozenset({"gaps", "platform.audit", "platform.control"})
 """Topics the platform keeps about itself: they would hide the way an event takes."""
+BACK = frozenset({("alerts", "match-rules"), ("alerts.state", "match-rules")})
+"""Rules may look at what rules said: drawn, the way would run in a ring."""
 EFFECTS = {
     "index-logs": ("search index",),
     "archive-logs": ("archive",),
@@ -102,7 +104,7 @@ def _graph(topics: Sequence[Topic]) -> tuple[dict[str, Node], list[tuple[str, st
             nodes.setdefault(agent, Node(agent, Shape.AGENT, agent, f"agent {agent}"))
             pairs.append((agent, topic.name))
         for agent in filter(AGENT.fullmatch, topic.consumers):
-            if agent not in topic.producers:
+            if agent not in topic.producers and (topic.name, agent) not in BACK:
                 nodes.setdefault(agent, Node(agent, Shape.AGENT, agent, f"agent {agent}"))
                 pairs.append((topic.name, agent))
     for agent, effects in EFFECTS.items():

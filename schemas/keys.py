@@ -16,6 +16,7 @@ KEYS: dict[str, Callable[[Fields], str]] = {
     "alerts.state": lambda r: alert_key(r["tenant"], r["fingerprint"]),
     "cicd.events": lambda r: str(r["subject_id"]),
     "gaps": lambda r: str(r["source"]),
+    "kube.audit": lambda r: str(r["auditID"]),
     "kube.events": lambda r: f"{r['cluster']}/{r['involved'].get('uid', '')}",
     "kube.objects": lambda r: object_key(r["cluster"], r["kind"], r.get("namespace", ""), r["name"]),
     "notifications": lambda r: group_record_key(r["tenant"], r["receiver"], r["group_key"]),
